@@ -16,9 +16,12 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from ooda.labels import UNTRUSTED, Label
+
 __all__ = [
     "DERIVED",
     "INLINE_BYTES",
+    "RUNTIME",
     "SCHEMA_VERSION",
     "ApprovalAnswered",
     "ApprovalAsked",
@@ -30,6 +33,7 @@ __all__ = [
     "Compacted",
     "Decided",
     "Effect",
+    "Entry",
     "Event",
     "Foreign",
     "LimitReached",
@@ -57,6 +61,7 @@ __all__ = [
     "canonical",
     "decode",
     "encode",
+    "is_derived",
 ]
 
 SCHEMA_VERSION = 1_000
@@ -256,7 +261,7 @@ class ModelFailed(_Event, tag=True, frozen=True, kw_only=True):
     """A model call ended without a usable reply."""
 
     ask: str
-    error: Literal["unavailable", "overflow", "output", "credential", "budget", "refused", "cancelled"]
+    error: Literal["unavailable", "overflow", "output", "credential", "budget", "refused", "cancelled", "interrupted"]
     message: str
     cost_nano: int = 0
     """Charged all the same when something was sent and no usage came back."""
@@ -453,7 +458,15 @@ Event = (
 )
 
 DERIVED = (PhaseEntered, Decided, Compacted, LimitReached)
-"""Kinds the core itself concludes; a replay recomputes and compares them."""
+"""Kinds only the core concludes; a replay recomputes and compares them."""
+
+RUNTIME = "ooda"
+"""Source of an Observed event that the runtime itself says (a nudge); derived as well."""
+
+
+def is_derived(event: Event | Foreign) -> bool:
+    """Whether the core concluded this event, rather than being given it."""
+    return isinstance(event, DERIVED) or (isinstance(event, Observed) and event.source == RUNTIME)
 
 
 class Foreign(msgspec.Struct, frozen=True):
@@ -461,6 +474,14 @@ class Foreign(msgspec.Struct, frozen=True):
 
     kind: str
     body: bytes
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An event with when it happened and who could have written it: one journal row before it is sealed."""
+
+    event: Event | Foreign
+    at_ns: int
+    label: Label = UNTRUSTED
 
 
 _KINDS = {kind.__name__: kind for kind in get_args(Event)}

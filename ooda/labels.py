@@ -42,9 +42,7 @@ class Label(msgspec.Struct, frozen=True, order=False):
 
     def join(self, other: Label) -> Label:
         """The label of data made from both: the lower integrity, the higher confidentiality."""
-        return Label(
-            min(self.integrity, other.integrity), max(self.confidentiality, other.confidentiality)
-        )
+        return Label(min(self.integrity, other.integrity), max(self.confidentiality, other.confidentiality))
 
     def __str__(self) -> str:
         return f"{self.integrity.name.lower()}/{self.confidentiality.name.lower()}"

@@ -136,9 +136,7 @@ class Refused(msgspec.Struct, frozen=True):
     operation: str = ""
 
     def event(self, call: ProposedCall) -> CallRefused:
-        return CallRefused(
-            call=call.call, tool=call.tool, why=self.why, reason=self.reason, operation=self.operation
-        )
+        return CallRefused(call=call.call, tool=call.tool, why=self.why, reason=self.reason, operation=self.operation)
 
 
 class NeedsApproval(msgspec.Struct, frozen=True):

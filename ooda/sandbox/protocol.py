@@ -233,9 +233,7 @@ class Sandbox(Protocol):
         """The whole file; ToolArgumentsError naming size and limit when it is larger than `max_bytes`."""
         ...
 
-    async def write(
-        self, path: str, data: bytes, *, sha256: str | None = None, mode: int | None = None
-    ) -> FileInfo:
+    async def write(self, path: str, data: bytes, *, sha256: str | None = None, mode: int | None = None) -> FileInfo:
         """Create or replace atomically, parents included. An existing file keeps its mode. With `sha256` the
         file must exist with exactly that content (the helper's `edit`), so no concurrent change is lost."""
         ...
