@@ -1,0 +1,1 @@
+"""Engines: what carries a run. `local` is asyncio and the journal in one process."""

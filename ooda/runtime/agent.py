@@ -34,6 +34,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         brief: What the decider is told on entering; a message to the model when a model decides.
         entered: The notice people get on entering, if any.
+        stepped: The notice people get after each batch of calls, if any.
         is_round: Entering this phase starts a new implement-validate round (counted against the limit).
     """
 
@@ -42,6 +43,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[str, ...] = ()
     brief: Callable[[Situation], Body] = lambda situation: EMPTY
     entered: Callable[[Situation], Notice | None] = lambda situation: None
+    stepped: Callable[[Situation], Notice | None] = lambda situation: None
     is_round: bool = False
     is_interactive: bool = False
     """An interrupted model call waits for the person's next message instead of ending the run."""

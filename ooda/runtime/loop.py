@@ -117,6 +117,10 @@ class Loop:
         turn.fold(entry.event)
         return turn.end()
 
+    def situation(self, state: RunState) -> Situation:
+        """What a decider, or the gate, sees in this state."""
+        return _situation(self.agent, state, state.next_seq - 1)
+
     def fold(self, run: str, entries: Iterable[Entry]) -> tuple[RunState, tuple[Command, ...]]:
         """State and outstanding commands after a journal; derived events are recomputed and compared.
 
@@ -172,6 +176,29 @@ def _unexpected(run: str, seq: int, expected: Event | None, found: Event | Forei
     )
 
 
+def _situation(agent: AgentSpec, state: RunState, last_seq: int) -> Situation:
+    phase = agent.phases[state.phase]
+    return Situation(
+        run=state.run,
+        agent=state.agent,
+        phase=phase.name,
+        round=state.round,
+        step=state.spent.steps,
+        now_ns=state.last_ns,
+        results=state.results,
+        facts=state.facts,
+        plan=state.plan,
+        spent=state.spent,
+        limits=state.limits,
+        label=state.label,
+        upto_seq=last_seq,
+        prefix_hash=state.context_hash,
+        tools=phase.tools,
+        attempts=state.attempts,
+        next_id=f"{phase.name}-{last_seq + 1}",
+    )
+
+
 class _Turn:
     """The working state of one `advance`; lives for one call."""
 
@@ -219,7 +246,7 @@ class _Turn:
             case ModelAsked():
                 self._set(asked=True)
             case ToolStarted():
-                self._update_call(event.call, started=True)
+                self._update_call(event.call, started=True, key=event.key)
             case ToolReturned():
                 self._tool_returned(event)
             case CallRefused():
@@ -488,28 +515,7 @@ class _Turn:
     # -- orient -----------------------------------------------------------------------------------------
 
     def situation(self) -> Situation:
-        state = self.state
-        phase = self.agent.phases[state.phase]
-        last_seq = state.next_seq + len(self.derived) - 1
-        return Situation(
-            run=state.run,
-            agent=state.agent,
-            phase=phase.name,
-            round=state.round,
-            step=state.spent.steps,
-            now_ns=state.last_ns,
-            results=state.results,
-            facts=state.facts,
-            plan=state.plan,
-            spent=state.spent,
-            limits=state.limits,
-            label=state.label,
-            upto_seq=last_seq,
-            prefix_hash=state.context_hash,
-            tools=phase.tools,
-            attempts=state.attempts,
-            next_id=f"{phase.name}-{last_seq + 1}",
-        )
+        return _situation(self.agent, self.state, self.state.next_seq + len(self.derived) - 1)
 
     def _reached_limit(self) -> bool:
         spent, limits = self.state.spent, self.state.limits
@@ -729,6 +735,8 @@ class _Turn:
             self._issue()
             return
         self._set(calls=(), attempts=state.attempts + 1)
+        if (notice := self._phase.stepped(self.situation())) is not None:
+            self._notify(notice)
         if stuck := judge(recent):
             if state.nudges >= 1:
                 self._derive(LimitReached(limit="stuck", value=len(recent), cap=KEPT))

@@ -39,6 +39,8 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True):
     """CallTool was given to the runner."""
     started: bool = False
     """The intent is in the journal."""
+    key: str = ""
+    """Idempotency key of its first attempt, kept for every later one."""
     waiting: str = ""
     """Approval it waits for."""
     approval: str = ""

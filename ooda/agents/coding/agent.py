@@ -1,0 +1,266 @@
+"""The coding agent: nine phases from a task to a pushed branch. Data and pure functions; no loop of its own.
+
+Fixed phases (clone, branch, validate, commit, push, report) are policies that make one tool call; plan and implement
+are decided by a model. A round is one implement and validate; a failed validation starts another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ooda.agents.coding.report import validation_text
+from ooda.agents.policies import keep, one_call, tool_action
+from ooda.events import Body
+from ooda.prompts import render
+from ooda.runtime.agent import AgentSpec, Phase, Traits
+from ooda.runtime.decide import Decision, ModelDecider, Notice, PolicyDecider, Result, Situation
+from ooda.task import CodingTask
+
+__all__ = ["MODEL_TOOLS", "PLAN_TOOLS", "coding_agent"]
+
+PLAN_TOOLS = (
+    "list_directory",
+    "read_file",
+    "search_files",
+    "run_shell_command",
+    "read_output",
+    "update_plan",
+)
+MODEL_TOOLS = (
+    "list_directory",
+    "read_file",
+    "search_files",
+    "write_file",
+    "edit_file",
+    "run_shell_command",
+    "poll_process",
+    "stop_process",
+    "read_output",
+    "update_plan",
+    "finish",
+)
+
+
+def coding_agent(task: CodingTask, traits: Mapping[str, Traits]) -> AgentSpec:
+    """The agent for one coding task.
+
+    Args:
+        task: A parsed task; its secrets are references.
+        traits: What the loop needs to know of every tool of the run.
+    """
+    work = task.task
+    instructions = task.agent.instructions
+    extra = [f"Tags: {', '.join(work.tags)}"] if work.tags else []
+    extra += [f"{name}: {value}" for name, value in work.context.items()]
+    return AgentSpec(
+        name="coding",
+        rules=Body(
+            render("coding_rules", instructions=f"\nFrom the operator:\n{instructions}" if instructions else "")
+        ),
+        brief=Body(
+            render(
+                "coding_task",
+                id=work.id,
+                title=work.title,
+                description=work.description or "(no description)",
+                requirements="\n".join(f"- {line}" for line in work.requirements) or "- (none listed)",
+                extra="\n" + "\n".join(extra) if extra else "",
+            )
+        ),
+        traits=traits,
+        phases=_phases(task),
+        success=lambda situation: _success(task, situation),
+        stopped=_stopped,
+    )
+
+
+def _phases(task: CodingTask) -> tuple[Phase, ...]:
+    return (
+        Phase(
+            name="initialise",
+            decider=PolicyDecider(lambda situation: _initialise(task, situation)),
+            tools=("prepare_environment",),
+            entered=lambda situation: Notice("workflow_started", f"Work on “{task.task.title}” begins"),
+        ),
+        Phase(
+            name="clone",
+            decider=one_call(lambda s: tool_action("git_clone"), _cloned),
+            tools=("git_clone",),
+        ),
+        Phase(
+            name="branch",
+            decider=one_call(lambda s: tool_action("git_branch"), _branched),
+            tools=("git_branch",),
+        ),
+        Phase(
+            name="plan",
+            decider=ModelDecider(exit=_planned),
+            tools=PLAN_TOOLS,
+            brief=lambda s: Body(render("coding_plan", branch=str(s.facts.get("branch", "")))),
+        ),
+        Phase(
+            name="implement",
+            decider=ModelDecider(exit=_finished),
+            tools=MODEL_TOOLS,
+            brief=_implement_brief,
+            entered=lambda s: Notice("implementation_started", f"Implementation, round {s.round}", {"round": s.round}),
+            stepped=_stepped,
+            is_round=True,
+        ),
+        Phase(
+            name="validate",
+            decider=one_call(lambda s: tool_action("run_validation"), _validated),
+            tools=("run_validation",),
+            entered=lambda s: Notice("validation_started", f"Validation of round {s.round}", {"round": s.round}),
+        ),
+        Phase(
+            name="commit",
+            decider=one_call(lambda s: tool_action("git_commit", message=_commit_message(task, s)), _committed),
+            tools=("git_commit",),
+        ),
+        Phase(
+            name="push",
+            decider=one_call(lambda s: tool_action("git_push"), _pushed),
+            tools=("git_push",),
+        ),
+        Phase(name="report", decider=PolicyDecider(lambda situation: Decision(done=True, reason="report"))),
+    )
+
+
+def _initialise(task: CodingTask, situation: Situation) -> Decision:
+    if "push_feature_branch" not in task.grants:
+        return Decision(
+            stop="refused",
+            reason="This task ends with a push, and the task does not grant it. "
+            "Add `grants: [push_feature_branch]` to the task, and run it again.",
+        )
+    if not task.environment.setup:
+        return Decision(done=True, reason="nothing to prepare")
+    if not situation.results:
+        return Decision(actions=(tool_action("prepare_environment"),), reason="prepare the environment")
+    result = situation.results[-1]
+    if result.status == "interrupted" and situation.attempts < 3:
+        return Decision(actions=(tool_action("prepare_environment"),), reason="prepare the environment again")
+    if result.is_ok:
+        return Decision(done=True, reason="the environment is ready")
+    return Decision(stop="failed", reason=f"The environment could not be prepared: {result.text.text.strip()}")
+
+
+def _cloned(situation: Situation, result: Result) -> Decision:
+    facts = result.facts()
+    return Decision(
+        done=True,
+        facts=keep(base_commit=facts.get("commit"), base_branch=facts.get("branch"), remote=facts.get("remote")),
+        notices=(Notice("repo_cloned", f"Cloned {facts.get('remote', '')} at {facts.get('commit', '')[:12]}", facts),),
+    )
+
+
+def _branched(situation: Situation, result: Result) -> Decision:
+    branch = str(result.facts().get("branch", ""))
+    return Decision(
+        done=True,
+        facts={"branch": branch},
+        notices=(Notice("branch_created", f"Branch {branch}", {"branch": branch}),),
+    )
+
+
+def _planned(situation: Situation) -> Decision | None:
+    made = [r for r in situation.results if r.tool == "update_plan" and r.is_ok]
+    if not made:
+        return None
+    plan = made[-1].facts() if made[-1].data.ref is None else {}
+    steps = plan.get("steps", [])
+    return Decision(
+        done=True,
+        reason="the plan is made",
+        notices=(Notice("plan_created", f"Plan of {len(steps)} steps", {"steps": len(steps)}),),
+    )
+
+
+def _implement_brief(situation: Situation) -> Body:
+    rounds = {"round": str(situation.round), "rounds": str(situation.limits.rounds)}
+    validation = situation.facts.get("validation")
+    if situation.round > 1 and isinstance(validation, dict):
+        return Body(render("coding_mend", issues=validation_text(validation), **rounds))
+    return Body(render("coding_implement", **rounds))
+
+
+def _stepped(situation: Situation) -> Notice:
+    calls = [{"tool": r.tool, "status": r.status} for r in situation.results]
+    said = ", ".join(f"{call['tool']} {call['status']}" for call in calls)
+    return Notice("implementation_step", f"Step {situation.step}: {said}", {"step": situation.step, "calls": calls})
+
+
+def _finished(situation: Situation) -> Decision | None:
+    ended = [r for r in situation.results if r.tool == "finish" and r.is_ok]
+    if not ended:
+        return None
+    said = ended[-1].facts()
+    return Decision(
+        done=True,
+        reason="the model calls its work finished",
+        facts=keep(summary=str(said.get("summary", ""))[:2000], suggestions=said.get("suggestions")),
+    )
+
+
+def _validated(situation: Situation, result: Result) -> Decision:
+    facts = result.facts()
+    notice = Notice("validation_completed", validation_text(facts).partition("\n")[0], facts)
+    if result.status == "no_data":
+        facts = {**facts, "verified": False}
+        return Decision(done=True, facts={"validation": facts}, reason="nothing to validate with", notices=(notice,))
+    if facts.get("success"):
+        facts = {**facts, "verified": True}
+        return Decision(done=True, facts={"validation": facts}, reason="validation passed", notices=(notice,))
+    facts = {**facts, "verified": False}
+    return Decision(goto="implement", facts={"validation": facts}, reason="validation failed", notices=(notice,))
+
+
+def _commit_message(task: CodingTask, situation: Situation) -> str:
+    summary = str(situation.facts.get("summary", "")).strip()
+    return f"{task.task.title.strip()}\n\n{summary}\n\nTask: {task.task.id}\n" if summary else f"{task.task.title}\n\nTask: {task.task.id}\n"
+
+
+def _committed(situation: Situation, result: Result) -> Decision:
+    if result.status == "no_data":
+        return Decision(
+            stop="failed",
+            reason="The agent finished without changing a file, so there is nothing to commit. "
+            "Say in the task what should change, or what is already done.",
+        )
+    facts = result.facts()
+    return Decision(
+        done=True,
+        facts=keep(commit=facts.get("commit"), files_changed=facts.get("files")),
+        notices=(Notice("changes_committed", f"Commit {str(facts.get('commit', ''))[:12]}", facts),),
+    )
+
+
+def _pushed(situation: Situation, result: Result) -> Decision:
+    branch = situation.facts.get("branch", "")
+    return Decision(
+        done=True,
+        facts={"pushed": True},
+        notices=(Notice("changes_pushed", f"Pushed {branch}", {"branch": branch}),),
+    )
+
+
+def _success(task: CodingTask, situation: Situation) -> tuple[str, str]:
+    validation = situation.facts.get("validation")
+    checked: Mapping[str, Any] = validation if isinstance(validation, dict) else {}
+    branch, commit = situation.facts.get("branch", ""), str(situation.facts.get("commit", ""))[:12]
+    done = f"Pushed {branch} at {commit}"
+    if checked.get("verified"):
+        return "success", f"{done}; {validation_text(checked).partition(chr(10))[0]}"
+    if task.validation == "none":
+        return "success", f"{done}; the task asks for no validation"
+    return "unverified", (
+        f"{done}, but nothing could check it: no tests were found. Name the commands under `validation:` in the task, "
+        "or write `validation: none`."
+    )
+
+
+def _stopped(situation: Situation, status: str, reason: str) -> tuple[Notice, ...]:
+    kind = "workflow_completed" if status in ("success", "unverified") else "workflow_failed"
+    return (Notice(kind, reason, {"status": status}),)
