@@ -1,0 +1,469 @@
+"""Money and tokens: reserved before they are spent, settled after, inside the transaction the caller gives.
+
+Every call takes a reservation for the worst it can cost from all windows that apply (hour, day and lifetime of
+every scope it belongs to), or none at all. So no interleaving of runs and processes spends past a cap; only a
+provider that bills more than the reservation can, and that is recorded and flagged. Whole numbers only: nano-USD
+and tokens. Knows windows, caps and states of a reservation; must not know prices, models and clocks.
+
+    held -> sent -> settled | expired        a hold that was never sent: -> released
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from ooda.errors import RefusedError
+from ooda.governance.budget import (
+    LARGEST,
+    Abandoned,
+    Alert,
+    BudgetRow,
+    Cap,
+    CapRule,
+    Caps,
+    Exceeded,
+    Measure,
+    Reservation,
+    ReserveRequest,
+    Scope,
+    Settlement,
+    State,
+)
+from ooda.governance.windows import Now, Span, Windows
+from ooda.store.tx import Tx, columns, records
+
+__all__ = [
+    "LARGEST",
+    "Abandoned",
+    "Alert",
+    "BudgetRow",
+    "Cap",
+    "CapRule",
+    "Caps",
+    "Exceeded",
+    "Ledger",
+    "Reservation",
+    "ReserveRequest",
+    "Scope",
+    "Settlement",
+]
+
+ChargeKind = Literal["settled", "attempt", "expired", "correction"]
+
+_WARNINGS = (80, 95)
+_RECURRING: tuple[Span, ...] = ("hour", "day")
+_LONG_LIVED: tuple[Span, ...] = ("life",)
+_DAY_NS = 86_400_000_000_000
+
+
+class _Window(msgspec.Struct, frozen=True):
+    """A window row as read for a decision."""
+
+    key: str
+    scope: str
+    span: str
+    cap_cost: int | None
+    cap_tokens: int | None
+    spent_cost: int
+    spent_tokens: int
+    reserved_cost: int
+    reserved_tokens: int
+    alerted: int
+
+
+_WINDOW = columns(_Window)
+_FIND = "SELECT key, run, state, cost_nano, tokens, windows, expires_ns FROM reservations"
+_OPEN = f"{_FIND} WHERE state IN ('held', 'sent')"
+
+
+class Ledger:
+    """The books. Holds nothing but the caps: all else is in the transaction."""
+
+    def __init__(self, caps: Caps = Caps()) -> None:  # noqa: B008 - a frozen value
+        self._clock = Windows(caps.day_zone)
+        self._rules: dict[tuple[str, str], list[CapRule]] = {}
+        for rule in caps.rules:
+            _check(f"cap of {rule.scope} per {rule.span}", rule.cost_nano or 0, rule.tokens or 0)
+            self._rules.setdefault((rule.scope, rule.id), []).append(rule)
+        self._known: dict[Scope, tuple[tuple[Span, Cap], ...]] = {}
+
+    def reserve(self, tx: Tx, request: ReserveRequest) -> Reservation | Exceeded:
+        """Hold `cost_nano` and `tokens` back in every window that applies, or in none.
+
+        The same key again gives the reservation that stands. A refusal leaves no trace.
+
+        Raises:
+            RefusedError: an amount is no whole number from 0 to LARGEST, or the key was used for another call.
+        """
+        _check(f"reservation {request.key!r}", request.cost_nano, request.tokens)
+        standing = self.find(tx, request.key)
+        if standing is not None:
+            return _unchanged(standing, request)
+        now = self._clock.at(tx, request.now_ns)
+        wanted = self._wanted(request.scopes, now)
+        rows = _windows(tx, tuple(wanted))
+        for key, window in wanted.items():
+            exceeded = _exceeded(rows.get(key, window), window, request.cost_nano, request.tokens)
+            if exceeded:
+                return exceeded
+        _open(tx, wanted, rows, request.now_ns)
+        keys = tuple(wanted)
+        _move(tx, keys, reserved=(request.cost_nano, request.tokens), at_ns=request.now_ns)
+        made = Reservation(
+            key=request.key,
+            run=request.run,
+            state="sent" if request.is_sent else "held",
+            cost_nano=request.cost_nano,
+            tokens=request.tokens,
+            windows=keys,
+            expires_ns=request.expires_ns,
+            alerts=(Alert(kind="clock_regression", message=now.behind),)
+            if self._clock.opened(tx, now)
+            else (),
+        )
+        tx.change(
+            "INSERT INTO reservations (key, run, state, cost_nano, tokens, windows, expires_ns, price, created_ns) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                made.key,
+                made.run,
+                made.state,
+                made.cost_nano,
+                made.tokens,
+                msgspec.json.encode(keys).decode(),
+                made.expires_ns,
+                request.price,
+                request.now_ns,
+            ),
+        )
+        return made
+
+    def mark_sent(self, tx: Tx, key: str) -> None:
+        """Note that the call is about to leave: from here on it is charged unless somebody knows better.
+
+        Raises:
+            RefusedError: the hold is gone (expired, settled); nothing may be sent under it.
+        """
+        if not tx.change("UPDATE reservations SET state = 'sent' WHERE key = ? AND state = 'held'", (key,)):
+            found = self._get(tx, key)
+            if found.state != "sent":
+                raise RefusedError(
+                    f"reservation {key!r} is {found.state}, so nothing may be sent under it; reserve again",
+                    key=key,
+                )
+
+    def settle(self, tx: Tx, key: str, cost_nano: int | None = None, tokens: int | None = None) -> Settlement:
+        """Exchange the hold for what was really charged, in the windows it was taken from.
+
+        Settling again changes nothing. Without an amount (cut off, no usage block) the hold itself is charged. After
+        an expiry this is the late true figure, see `correct`.
+
+        Raises:
+            RefusedError: there is no such reservation, or an amount is no whole number from 0 to LARGEST; the hold
+                stands.
+        """
+        found = self._get(tx, key)
+        cost = found.cost_nano if cost_nano is None else cost_nano
+        count = found.tokens if tokens is None else tokens
+        _check(f"settlement {key!r}", cost, count)
+        match found.state:
+            case "held" | "sent":
+                return self._charge(tx, found, "settled", cost, count, frees=True)
+            case "expired" | "released" if cost_nano is not None or tokens is not None:
+                return self.correct(tx, key, cost, count)
+            case _:
+                return self._settlement(tx, found, is_new=False)
+
+    def correct(self, tx: Tx, key: str, cost_nano: int, tokens: int) -> Settlement:
+        """Replace what was charged by guess with the true figure that came late; once for each reservation.
+
+        Raises:
+            RefusedError: as `settle`.
+        """
+        found = self._get(tx, key)
+        _check(f"correction {key!r}", cost_nano, tokens)
+        if found.state in ("held", "sent"):
+            return self._charge(tx, found, "settled", cost_nano, tokens, frees=True)
+        if tx.execute("SELECT 1 FROM charges WHERE key = ? AND why = 'correction'", (key,)):
+            return self._settlement(tx, found, is_new=False)
+        before = _charged(tx, key)
+        return self._charge(tx, found, "correction", cost_nano - before[0], tokens - before[1], frees=False)
+
+    def retry(
+        self, tx: Tx, key: str, cost_nano: int | None = None, tokens: int | None = None
+    ) -> Exceeded | None:
+        """Charge an attempt that was sent and failed, and keep the hold for the next attempt at the same call.
+
+        Without an amount the attempt is charged at the hold. Exceeded: the charge has landed, the hold is released
+        and there must be no further attempt.
+
+        Raises:
+            RefusedError: the hold is gone, or an amount is no whole number from 0 to LARGEST.
+        """
+        found = self._get(tx, key)
+        cost = found.cost_nano if cost_nano is None else cost_nano
+        count = found.tokens if tokens is None else tokens
+        _check(f"attempt at {key!r}", cost, count)
+        if found.state not in ("held", "sent"):
+            raise RefusedError(
+                f"reservation {key!r} is {found.state}; reserve again before another attempt", key=key
+            )
+        self._charge(tx, found, "attempt", cost, count, frees=False)
+        for row in _windows(tx, found.windows).values():
+            others = msgspec.structs.replace(
+                row,
+                reserved_cost=row.reserved_cost - found.cost_nano,
+                reserved_tokens=row.reserved_tokens - found.tokens,
+            )
+            exceeded = _exceeded(others, row, found.cost_nano, found.tokens)
+            if exceeded:
+                self._close(tx, found, "settled")
+                return exceeded
+        return None
+
+    def release(self, tx: Tx, key: str) -> bool:
+        """Give the hold back whole: nothing was sent, or surely nothing was billed. False when it was closed before."""
+        found = self._get(tx, key)
+        if found.state not in ("held", "sent"):
+            return False
+        self._close(tx, found, "released")
+        return True
+
+    def expire(self, tx: Tx, now_ns: int) -> tuple[Settlement, ...]:
+        """Close every hold whose time is over: released if it was never sent, else charged in full."""
+        over = tx.execute(f"{_OPEN} AND expires_ns <= ? ORDER BY expires_ns, key", (now_ns,))
+        return tuple(self._abandon(tx, _reservation(row)) for row in over)
+
+    def close_open(self, tx: Tx, run: str) -> Abandoned:
+        """Close what a run that was cut off left open, as `expire` does; what all of it cost together."""
+        left = tx.execute(f"{_OPEN} AND expires_ns > ? AND run = ? ORDER BY key", (-1, run))
+        closed = [self._abandon(tx, _reservation(row)) for row in left]
+        return Abandoned(
+            ",".join(item.key for item in closed),
+            sum(item.cost_nano for item in closed),
+            sum(item.tokens for item in closed),
+        )
+
+    def find(self, tx: Tx, key: str) -> Reservation | None:
+        """The reservation with this key."""
+        rows = tx.execute(f"{_FIND} WHERE key = ?", (key,))
+        return _reservation(rows[0]) if rows else None
+
+    def report(self, tx: Tx, now_ns: int) -> list[BudgetRow]:
+        """The windows of this hour and day, and the lifetimes that spent in the last 24 hours or hold something."""
+        now = self._clock.at(tx, now_ns)
+        rows = tx.execute(
+            f"SELECT {columns(BudgetRow)} FROM budget_windows WHERE span IN (?, ?) OR (span = 'life' AND "  # noqa: S608
+            "(touched_ns > ? OR reserved_cost > 0 OR reserved_tokens > 0)) ORDER BY scope, span",
+            (now.hour, now.day, now_ns - _DAY_NS),
+        )
+        return records(BudgetRow, rows)
+
+    def _get(self, tx: Tx, key: str) -> Reservation:
+        found = self.find(tx, key)
+        if found is None:
+            raise RefusedError(f"there is no reservation {key!r}; reserve before spending", key=key)
+        return found
+
+    def _wanted(self, scopes: Iterable[Scope], now: Now) -> dict[str, _Window]:
+        """The windows to take from, empty and with their caps, by key; in key order, so that locks never cross."""
+        wanted: dict[str, _Window] = {}
+        for scope in scopes:
+            for span, cap in self._known.get(scope) or self._spans(scope):
+                label = "life" if span == "life" else now.hour if span == "hour" else now.day
+                key = f"{scope}|{label}"
+                wanted[key] = _Window(key, str(scope), label, cap.cost_nano, cap.tokens, 0, 0, 0, 0, 0)
+        return dict(sorted(wanted.items()))
+
+    def _spans(self, scope: Scope) -> tuple[tuple[Span, Cap], ...]:
+        """The windows a scope counts in, with the narrowest cap of each.
+
+        Windows without a cap are counted too: a cap set at noon knows what was spent since midnight.
+        """
+        caps: dict[Span, Cap] = dict.fromkeys(
+            _LONG_LIVED if scope.kind in ("task", "run") else _RECURRING, Cap()
+        )
+        if scope.cap != Cap():
+            caps["life"] = scope.cap
+        for rule in [*self._rules.get((scope.kind, "*"), ()), *self._rules.get((scope.kind, scope.id), ())]:
+            known = caps.get(rule.span, Cap())
+            caps[rule.span] = Cap(_lower(known.cost_nano, rule.cost_nano), _lower(known.tokens, rule.tokens))
+        found = self._known[scope] = tuple(caps.items())
+        return found
+
+    def _abandon(self, tx: Tx, found: Reservation) -> Settlement:
+        if found.state == "sent":
+            return self._charge(tx, found, "expired", found.cost_nano, found.tokens, frees=True)
+        self._close(tx, found, "released")
+        return Settlement(key=found.key, state="released", cost_nano=0, tokens=0, is_new=True)
+
+    def _close(self, tx: Tx, found: Reservation, state: State) -> None:
+        """Free the hold."""
+        _move(tx, found.windows, reserved=(-found.cost_nano, -found.tokens))
+        tx.change("UPDATE reservations SET state = ? WHERE key = ?", (state, found.key))
+
+    def _charge(
+        self, tx: Tx, found: Reservation, why: ChargeKind, cost_nano: int, tokens: int, *, frees: bool
+    ) -> Settlement:
+        """Add a charge (a correction may be negative), freeing the hold when it takes its place."""
+        held = (-found.cost_nano, -found.tokens) if frees else (0, 0)
+        _move(tx, found.windows, reserved=held, spent=(cost_nano, tokens))
+        tx.change(
+            "INSERT INTO charges (key, number, why, cost_nano, tokens) "
+            "SELECT ?, COUNT(*), ?, ?, ? FROM charges WHERE key = ?",
+            (found.key, why, cost_nano, tokens, found.key),
+        )
+        if why != "attempt":
+            state = "expired" if why == "expired" else "settled"
+            tx.change("UPDATE reservations SET state = ? WHERE key = ?", (state, found.key))
+            found = msgspec.structs.replace(found, state=state)
+        return self._settlement(tx, found, is_new=True, alerts=_alerts(tx, found.windows))
+
+    def _settlement(
+        self, tx: Tx, found: Reservation, *, is_new: bool, alerts: tuple[Alert, ...] = ()
+    ) -> Settlement:
+        cost_nano, tokens, attempts = _charged(tx, found.key)
+        return Settlement(
+            key=found.key,
+            state=found.state,
+            cost_nano=cost_nano,
+            tokens=tokens,
+            is_new=is_new,
+            over_nano=max(0, cost_nano - found.cost_nano * attempts),
+            alerts=alerts,
+        )
+
+
+def _reservation(row: Sequence[Any]) -> Reservation:
+    key, run, state, cost_nano, tokens, windows, expires_ns = row
+    return Reservation(
+        key=key,
+        run=run,
+        state=state,
+        cost_nano=cost_nano,
+        tokens=tokens,
+        windows=msgspec.json.decode(windows, type=tuple[str, ...]),
+        expires_ns=expires_ns,
+    )
+
+
+def _unchanged(standing: Reservation, request: ReserveRequest) -> Reservation:
+    is_same = (standing.cost_nano, standing.tokens) == (request.cost_nano, request.tokens)
+    if standing.state in ("held", "sent") and is_same:
+        return standing
+    raise RefusedError(
+        f"reservation {request.key!r} is {standing.state} for {standing.cost_nano} nano-USD and {standing.tokens} "
+        f"tokens; {request.cost_nano} and {request.tokens} were asked under the same key. Take a key of its own for "
+        "another call",
+        key=request.key,
+        state=standing.state,
+    )
+
+
+def _windows(tx: Tx, keys: tuple[str, ...]) -> dict[str, _Window]:
+    """The windows as they stand, locked until the end of the transaction."""
+    rows = tx.execute(
+        f"SELECT {_WINDOW} FROM budget_windows WHERE key IN ({_marks(keys)}) ORDER BY key{tx.for_update}",  # noqa: S608
+        keys,
+    )
+    return {row[0]: _Window(*row) for row in rows}
+
+
+def _open(tx: Tx, wanted: dict[str, _Window], rows: dict[str, _Window], now_ns: int) -> None:
+    """Make the windows that are new, and keep caps that have changed for reports and alerts."""
+    for key, window in wanted.items():
+        row = rows.get(key)
+        if row is None:
+            tx.change(
+                "INSERT INTO budget_windows (key, scope, span, cap_cost, cap_tokens, touched_ns) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (key, window.scope, window.span, window.cap_cost, window.cap_tokens, now_ns),
+            )
+        elif (row.cap_cost, row.cap_tokens) != (window.cap_cost, window.cap_tokens):
+            tx.change(
+                "UPDATE budget_windows SET cap_cost = ?, cap_tokens = ? WHERE key = ?",
+                (window.cap_cost, window.cap_tokens, key),
+            )
+
+
+def _move(
+    tx: Tx,
+    keys: tuple[str, ...],
+    *,
+    reserved: tuple[int, int] = (0, 0),
+    spent: tuple[int, int] = (0, 0),
+    at_ns: int | None = None,
+) -> None:
+    """Add to what is reserved and spent in all these windows."""
+    tx.change(
+        "UPDATE budget_windows SET reserved_cost = reserved_cost + ?, reserved_tokens = reserved_tokens + ?, "  # noqa: S608
+        "spent_cost = spent_cost + ?, spent_tokens = spent_tokens + ?, touched_ns = COALESCE(?, touched_ns) "
+        f"WHERE key IN ({_marks(keys)})",
+        (*reserved, *spent, at_ns, *keys),
+    )
+
+
+def _exceeded(row: _Window, window: _Window, cost_nano: int, tokens: int) -> Exceeded | None:
+    """Why `row`, under the caps of `window`, cannot take the amounts; None when it can."""
+    used_cost, used_tokens = row.spent_cost + row.reserved_cost, row.spent_tokens + row.reserved_tokens
+    limit_cost, limit_tokens = _limit(window.cap_cost), _limit(window.cap_tokens)
+    if cost_nano and used_cost + cost_nano > limit_cost:
+        return Exceeded(window.scope, window.span, "cost_nano", limit_cost, used_cost, cost_nano)
+    if tokens and used_tokens + tokens > limit_tokens:
+        return Exceeded(window.scope, window.span, "tokens", limit_tokens, used_tokens, tokens)
+    return None
+
+
+def _alerts(tx: Tx, keys: tuple[str, ...]) -> tuple[Alert, ...]:
+    """Thresholds that spending has passed and nobody was told of; told now, once."""
+    found: list[Alert] = []
+    for row in _windows(tx, keys).values():
+        told = row.alerted
+        measures: tuple[tuple[Measure, int, int | None], ...] = (
+            ("cost_nano", row.spent_cost, row.cap_cost),
+            ("tokens", row.spent_tokens, row.cap_tokens),
+        )
+        for number, (measure, used, cap) in enumerate(measures):
+            passed = [percent for percent in _WARNINGS if cap and used * 100 >= cap * percent]
+            bits = ((1 << len(passed)) - 1) << (number * len(_WARNINGS))
+            if cap and bits & ~told:
+                told |= bits
+                found.append(Alert("budget", row.scope, row.span, passed[-1], measure, used, cap))
+        if told != row.alerted:
+            tx.change("UPDATE budget_windows SET alerted = ? WHERE key = ?", (told, row.key))
+    return tuple(found)
+
+
+def _charged(tx: Tx, key: str) -> tuple[int, int, int]:
+    """All charges of a reservation together, nano-USD and tokens, and how many attempts they were for."""
+    rows = tx.execute(
+        "SELECT COALESCE(SUM(cost_nano), 0), COALESCE(SUM(tokens), 0), 1 + COUNT(CASE why WHEN 'attempt' THEN 1 END) "
+        "FROM charges WHERE key = ?",
+        (key,),
+    )
+    cost_nano, tokens, attempts = rows[0]
+    return cost_nano, tokens, attempts
+
+
+def _limit(cap: int | None) -> int:
+    return LARGEST if cap is None else cap
+
+
+def _lower(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first if second is None else min(first, second)
+
+
+def _marks(keys: Sequence[str]) -> str:
+    return ", ".join("?" * len(keys))
+
+
+def _check(what: str, *amounts: int) -> None:
+    for amount in amounts:
+        if type(amount) is not int or not 0 <= amount <= LARGEST:
+            raise RefusedError(
+                f"{what} names {amount!r}; amounts are whole numbers of nano-USD or tokens from 0 to {LARGEST}",
+                amount=amount,
+            )

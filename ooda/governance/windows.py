@@ -1,0 +1,110 @@
+"""Which budget windows a moment falls into, for a clock that may go back.
+
+Hours are absolute UTC hours; days begin at midnight of one configured zone. The newest window ever opened is kept in
+the store, and a moment before it counts into that window: a clock set back, or a zone that repeats an hour, never
+opens an old window again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from typing import Literal
+
+import msgspec
+
+from ooda.clock import to_rfc3339
+from ooda.errors import ConfigError
+from ooda.store.tx import Tx
+
+__all__ = ["Now", "Span", "Windows"]
+
+Span = Literal["hour", "day", "life"]
+"""How long a window lasts; `life` is everything a scope ever spends."""
+
+_NANO = 1_000_000_000
+_HOUR_NS = 3600 * _NANO
+
+# Processes and machines disagree by a little: across a full hour that is no clock set back.
+_TOLERANCE_NS = 60 * _NANO
+
+_CLOCK = "ledger.clock"
+_ALERTED = "ledger.clock_regression"
+
+
+class Now(msgspec.Struct, frozen=True):
+    """The windows of one moment."""
+
+    hour: str
+    """`hour:2026-11-21T08`"""
+    day: str
+    """`day:2026-11-21`"""
+    is_newest: bool
+    """False when the clock stands before the newest window opened."""
+    behind: str = ""
+    """What to tell when the clock has gone back by more than a minute; empty otherwise."""
+
+
+class Windows:
+    """The windows of one ledger."""
+
+    def __init__(self, day_zone: str = "UTC") -> None:
+        self._zone = _zone(day_zone)
+        self._cached = (-1, "", "")
+
+    def at(self, tx: Tx, now_ns: int) -> Now:
+        """The windows `now_ns` counts into. Changes nothing."""
+        hour, day = self._labels(now_ns)
+        found = tx.execute("SELECT value FROM meta WHERE key = ?", (_CLOCK,))
+        newest_hour, _, newest_day = found[0][0].partition(" ") if found else (hour, "", day)
+        if hour >= newest_hour:
+            # The day may repeat where a zone sets its clocks back over midnight; the later one stands.
+            return Now(f"hour:{hour}", f"day:{max(day, newest_day)}", is_newest=True)
+        began = datetime.strptime(newest_hour, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+        began_ns = int(began.timestamp()) * _NANO
+        behind = (
+            f"the clock shows {to_rfc3339(now_ns)}, but the hour of {to_rfc3339(began_ns)} has already begun in the "
+            "ledger; spending counts into that hour until the clock has caught up"
+        )
+        return Now(
+            f"hour:{newest_hour}",
+            f"day:{max(day, newest_day)}",
+            is_newest=False,
+            behind=behind if began_ns - now_ns > _TOLERANCE_NS else "",
+        )
+
+    def opened(self, tx: Tx, now: Now) -> bool:
+        """Keep these windows as the newest. True when a clock gone back has to be told: once for each mark."""
+        if not now.is_newest and not now.behind:
+            return False
+        changed = tx.change(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value "
+            "WHERE meta.value <> excluded.value",
+            (_CLOCK if now.is_newest else _ALERTED, f"{now.hour[5:]} {now.day[4:]}"),
+        )
+        return changed > 0 and not now.is_newest
+
+    def _labels(self, now_ns: int) -> tuple[str, str]:
+        number = now_ns // (_HOUR_NS // 4)  # zones are offset by quarters of an hour at the finest
+        if self._cached[0] != number:
+            moment = datetime.fromtimestamp(now_ns // _NANO, tz=UTC)
+            self._cached = (
+                number,
+                moment.strftime("%Y-%m-%dT%H"),
+                moment.astimezone(self._zone).strftime("%Y-%m-%d"),
+            )
+        return self._cached[1], self._cached[2]
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(
+            f"`budget.day_zone` is {name!r}, expected a time zone of the IANA database such as `Europe/Vienna`",
+            setting="budget.day_zone",
+            found=name,
+        ) from error

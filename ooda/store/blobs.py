@@ -1,0 +1,119 @@
+"""Large texts beside the database, named by their content.
+
+A blob is durable before `put` returns, so a row that names it can be written next. Files are
+`blobs/ab/cdef…` after the SHA-256 of their bytes, never changed once there. Must not know what the texts mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+from pathlib import Path
+
+from ooda.errors import JournalError
+from ooda.events import BlobRef
+from ooda.store.failures import from_os
+from ooda.store.sqlite import make_folder, sync_folder
+
+__all__ = ["BlobStore"]
+
+_LINE_CHARS = 160
+_BYTES_PER_TOKEN = 4
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class BlobStore:
+    """Texts by the SHA-256 of their UTF-8 bytes, in one folder that several processes may share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._numbers = itertools.count()
+
+    def put(self, text: str) -> BlobRef:
+        """Keep `text`; when this returns it survives a power cut. The same text again costs a look at its size.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+            IntegrationError: the disk is full or failing.
+        """
+        data = text.encode()
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._path(digest)
+        try:
+            if self._size(path) != len(data):
+                self._write(path, data)
+        except OSError as error:
+            raise from_os(error, path, "write the blob") from error
+        return BlobRef(
+            digest=digest,
+            size_bytes=len(data),
+            tokens=-(-len(data) // _BYTES_PER_TOKEN),
+            head=text[:_LINE_CHARS].partition("\n")[0],
+            tail=text[-_LINE_CHARS:].rstrip("\n").rpartition("\n")[2],
+        )
+
+    def get(self, digest: str) -> str:
+        """The text with this digest, checked against it.
+
+        Raises:
+            JournalError: fact `digest`; the blob is missing or damaged.
+        """
+        path = self._path(digest)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise _unusable(digest, path, "is missing") from error
+        except OSError as error:
+            raise from_os(error, path, "read the blob") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise _unusable(digest, path, f"is damaged ({len(data)} bytes with another hash)")
+        return data.decode()
+
+    def _path(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise JournalError(
+                f"{digest!r} is not a blob digest; expected 64 lowercase hexadecimal digits. The row that names it is "
+                "damaged, `ooda runs show RUN` tells which",
+                digest=digest,
+            )
+        return self.folder / digest[:2] / digest[2:]
+
+    @staticmethod
+    def _size(path: Path) -> int:
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return -1
+
+    def _write(self, path: Path, data: bytes) -> None:
+        # Written under another name and renamed: no reader, and no crash, ever sees half a blob under its digest.
+        parts = self.folder / "tmp"
+        make_folder(parts)
+        if not path.parent.is_dir():
+            make_folder(path.parent)
+        part = parts / f"{path.name[:16]}-{os.getpid()}-{next(self._numbers)}"
+        try:
+            descriptor = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            part.rename(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _unusable(digest: str, path: Path, what: str) -> JournalError:
+    return JournalError(
+        f"blob `{digest}` {what}: expected it at `{path}`. Put the file back from a backup; without it the run can be "
+        "shown and exported, but not resumed past the step that needs it",
+        digest=digest,
+        path=str(path),
+    )

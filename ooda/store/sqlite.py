@@ -1,0 +1,231 @@
+"""One connection to one SQLite file: made with safe modes, set up for durability, brought to the newest schema.
+
+Knows pragmas, file modes and numbered migrations. A database written by a newer program is refused before
+anything in it is changed. Must not know what the tables mean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+from ooda.errors import ConfigError, JournalError
+from ooda.store.failures import from_os, from_sqlite
+from ooda.store.tx import Params
+
+__all__ = ["SqliteTx", "connect", "make_folder", "sync_folder"]
+
+_MIGRATIONS = Path(__file__).parent / "migrations" / "sqlite"
+
+# A WAL that a long reader let grow is cut back to this after the next checkpoint.
+_WAL_BYTES = 16 * 1024 * 1024
+
+
+class SqliteTx:
+    """A transaction on a connection; unusable once its work has returned."""
+
+    __slots__ = ("_execute",)
+
+    for_update = ""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+
+    def execute(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        return self._execute(sql, params).fetchall()
+
+    def change(self, sql: str, params: Params = ()) -> int:
+        return self._execute(sql, params).rowcount
+
+    def end(self) -> None:
+        """From here on every use raises: a statement after the commit would not be part of anything."""
+        self._execute = _ended
+
+
+def _ended(*_: object) -> NoReturn:
+    raise RuntimeError("this transaction has ended; do all its statements inside the work given to the store")
+
+
+def connect(path: Path, *, readonly: bool, busy_timeout_s: float) -> sqlite3.Connection:
+    """A connection to the database at `path`, made and migrated first unless `readonly`.
+
+    Raises:
+        ConfigError: the place cannot be written, or there is no database to read.
+        JournalError: the file is damaged, is not ours, or was written by a newer version.
+        IntegrationError: the disk is full or failing, or another process holds the file locked.
+    """
+    if readonly and not path.exists():
+        raise ConfigError(
+            f"there is no database at `{path}` yet; it is made by the first run, or name its folder with "
+            "XDG_DATA_HOME",
+            path=str(path),
+        )
+    if not readonly:
+        _make_file(path)
+    try:
+        connection = _opened(path, readonly, busy_timeout_s)
+    except sqlite3.Error as error:
+        raise from_sqlite(error, path, "open") from error
+    try:
+        _prepare(connection, path, readonly)
+    except sqlite3.Error as error:
+        connection.close()
+        raise from_sqlite(error, path, "open") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _opened(path: Path, readonly: bool, busy_timeout_s: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode={'ro' if readonly else 'rw'}",
+        uri=True,
+        timeout=busy_timeout_s,
+        isolation_level=None,
+        cached_statements=512,
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+    latest = _latest()
+    found = _version(connection, path)
+    _refuse_newer(found, latest, path)
+    if readonly:
+        if found < latest:
+            raise ConfigError(
+                f"database `{path}` has schema version {found}, this program reads {latest}; open it once for "
+                "writing (any `ooda run` does) to bring it up to date",
+                path=str(path),
+                found=found,
+                expected=latest,
+            )
+        return
+    if found < latest or connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        with _alone_in(path.parent):
+            connection.execute("PRAGMA journal_mode = WAL")
+            _migrate(connection, path, latest)
+
+
+def _latest() -> int:
+    return max(number for number, _ in _numbered())
+
+
+def _numbered() -> Iterator[tuple[int, Path]]:
+    for file in sorted(_MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql")):
+        yield int(file.name[:4]), file
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The number of the last migration applied; 0 for an empty file."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return 0
+    if "migrations" not in tables:
+        raise JournalError(
+            f"`{path}` is a database of another program (it has no table `migrations`); nothing was changed, name "
+            "another place with XDG_DATA_HOME",
+            path=str(path),
+        )
+    return int(connection.execute("SELECT COALESCE(MAX(number), 0) FROM migrations").fetchone()[0])
+
+
+def _refuse_newer(found: int, latest: int, path: Path) -> None:
+    if found > latest:
+        raise JournalError(
+            f"database `{path}` has schema version {found}, this program knows versions up to {latest}; nothing was "
+            "changed, use the newer `ooda` that wrote it",
+            path=str(path),
+            found=found,
+            expected=latest,
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, latest: int) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL)"
+        )
+        # Read again under the lock: another process may have been first.
+        found = _version(connection, path)
+        _refuse_newer(found, latest, path)
+        for number, file in _numbered():
+            if number > found:
+                for statement in _statements(file.read_text(encoding="utf-8")):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO migrations (number, name) VALUES (?, ?)", (number, file.stem))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One statement at a time: `executescript` would commit in between."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _make_file(path: Path) -> None:
+    """An empty file only its owner can read; SQLite gives its -wal and -shm the same mode."""
+    make_folder(path.parent)
+    try:
+        # Only ever opened here when it did not exist: closing a descriptor of a database in use would drop the
+        # locks that this process holds on it (POSIX advisory locks).
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        sync_folder(path.parent)
+    except FileExistsError:
+        if path.is_dir():
+            raise ConfigError(f"`{path}` is a folder, expected a database file", path=str(path)) from None
+    except OSError as error:
+        raise from_os(error, path, "create") from error
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and its missing parents, each readable by its owner only; existing ones keep their mode."""
+    if folder.is_dir():
+        return
+    try:
+        if not folder.parent.is_dir():
+            make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise from_os(error, folder, "create the folder") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a file survives a power cut only together with its entry."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: turning WAL on fails, without waiting, when two processes do it at once."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
