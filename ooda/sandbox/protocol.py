@@ -1,7 +1,7 @@
 """What every sandbox offers, whichever wall it is built from: the types both backends and all tools share.
 
 Knows nothing of Docker, bubblewrap, tools or governance. The wire form (frames to the in-sandbox helper)
-is `frames.py`; the helper itself is `guest.py`. Inside every sandbox the workspace is `/workspace`, and
+is `guest/frames.py`; the helper itself is the folder `guest/`. Inside every sandbox the workspace is `/workspace`, and
 every path given here is relative to it or absolute below it.
 """
 
@@ -111,6 +111,8 @@ class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
     """Working directory after the command; the next command without `cwd` starts there."""
     killed: int = 0
     """Processes of this command's tree that were still alive at its end and were killed."""
+    limit: Literal["disk", "memory"] | None = None
+    """The ceiling for which the sandbox's watchdog ended the command, if it did."""
 
 
 class PollResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,97 @@
+"""The file worker: a process of its own for everything that touches files, so that a slow search or a large
+file never delays the minding of commands, and a pattern that takes for ever can be ended.
+
+It reads one request at a time from its socket and answers it. What it may do at most is confined again: no
+writes outside the workspace (Landlock), no new privileges, no odd system call.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from typing import Any
+
+from . import kernel
+from .files import Workspace
+from .frames import Decoder, GuestError, failure, reply
+from .search import search
+
+__all__ = ["OPERATIONS", "disk_usage", "serve_files"]
+
+OPERATIONS = ("read", "write", "edit", "list", "search")
+
+
+def serve_files(connection: socket.socket, root: str, rules: kernel.LandlockRules | None, seccomp: bytes | None) -> None:
+    """Answer file requests until the other end closes."""
+    kernel.forbid_new_privileges()
+    if rules is not None:
+        rules.restrict()
+    if seccomp is not None:
+        kernel.install_filter(seccomp)
+    workspace = Workspace(root)
+    decoder = Decoder()
+    while data := connection.recv(1 << 18):
+        for request in decoder.feed(data):
+            connection.sendall(_answer(workspace, request))
+
+
+def _answer(workspace: Workspace, request: dict[str, Any]) -> bytes:
+    try:
+        return reply(request.get("id"), _perform(workspace, request))
+    except GuestError as error:
+        return failure(request.get("id"), error)
+    except (KeyError, TypeError, ValueError) as error:
+        return failure(request.get("id"), GuestError("bad_request", f"the request is malformed: {error!r}"))
+    except OSError as error:
+        return failure(request.get("id"), GuestError("failed", f"the file operation failed: {error.strerror}"))
+    except MemoryError:
+        return failure(request.get("id"), GuestError("too_large", "the sandbox has not enough memory left for that file"))
+
+
+def _perform(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
+    op = request["op"]
+    path = request.get("path", ".")
+    if not isinstance(path, str):
+        raise TypeError("path is not a string")
+    if op == "read":
+        found = workspace.read(path, int(request["max_bytes"]))
+        return {"info": found["info"], "data": base64.b64encode(found["data"]).decode("ascii")}
+    if op in ("write", "edit"):
+        data = base64.b64decode(request["data"], validate=True)
+        mode = request.get("mode")
+        if op == "edit":
+            return {"info": workspace.edit(path, data, str(request["sha256"]), mode)}
+        return {"info": workspace.write(path, data, mode)}
+    if op == "list":
+        return workspace.list(path, int(request["depth"]), int(request["max_entries"]))
+    if op == "search":
+        glob = request.get("glob")
+        return search(workspace, request["pattern"], path, glob, bool(request["regex"]), int(request["max_hits"]))
+    raise GuestError("unknown_op", f"{op!r} is not a file operation; known are {', '.join(OPERATIONS)}")
+
+
+def disk_usage(root: str, at_most_entries: int = 2_000_000) -> tuple[int, int]:
+    """(bytes in blocks, entries) below `root`, links not followed, hard links counted once."""
+    seen: set[int] = set()
+    total = entries = 0
+    folders = [root]
+    while folders and entries < at_most_entries:
+        try:
+            listing = os.scandir(folders.pop())
+        except OSError:
+            continue  # locked or gone: what cannot be entered cannot be counted from here
+        with listing:
+            for entry in listing:
+                entries += 1
+                try:
+                    facts = entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                except OSError:
+                    continue
+                if facts.st_nlink > 1 and facts.st_ino in seen:
+                    continue
+                seen.add(facts.st_ino)
+                total += facts.st_blocks * 512
+    return total, entries

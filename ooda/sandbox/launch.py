@@ -1,0 +1,81 @@
+"""What both backends tell the helper and how they start it: one place, so that behind either wall a command
+finds the same directories, limits and variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ooda.sandbox.client import HelperClient
+from ooda.sandbox.protocol import SandboxLimits
+from ooda.sandbox.root import GUEST, HOME, STATE_DIR
+
+__all__ = ["Greeting", "guest_command", "guest_folder", "say_hello"]
+
+_HELLO_S = 20.0
+_GUEST_PARENT = GUEST.rsplit("/", 1)[0]
+
+
+class Greeting(msgspec.Struct, frozen=True):
+    """The helper's answer to `hello`."""
+
+    version: int
+    missing: tuple[str, ...]
+    python: str
+    machine: str
+    kernel: str
+    landlock: int
+
+
+def guest_folder() -> str:
+    """The helper's source on the host."""
+    import ooda.sandbox.guest
+
+    return next(iter(ooda.sandbox.guest.__path__))
+
+
+def guest_command(python: str, parent: str = _GUEST_PARENT) -> list[str]:
+    """The argument vector of the helper; `parent` is where its folder is shown."""
+    return [python, "-I", "-S", "-B", "-c", f"import sys; sys.path.insert(0, {parent!r}); from guest.main import main; main()"]
+
+
+async def say_hello(
+    client: HelperClient,
+    *,
+    mode: str,
+    uid: int,
+    gid: int,
+    env: Mapping[str, str],
+    limits: SandboxLimits,
+    workspace: str = "/workspace",
+    home: str = HOME,
+    state_dir: str = STATE_DIR,
+    has_cgroup: bool,
+) -> Greeting:
+    """Configure the helper. Without a cgroup the CPU cap is an affinity mask that commands may not change,
+    the process cap an rlimit, and the memory cap an rlimit per process with a watchdog over all."""
+    rlimits = {"core": 0, "fsize": limits.file_bytes, "nofile": limits.open_files}
+    if not has_cgroup and mode == "namespace":
+        rlimits |= {"nproc": limits.pids, "data": limits.memory_bytes}
+    settings: dict[str, Any] = {
+        "mode": mode,
+        "workspace": workspace,
+        "home": home,
+        "state_dir": state_dir,
+        "uid": uid,
+        "gid": gid,
+        "env": dict(env),
+        "rlimits": rlimits,
+        # Inside a cgroup with a CPU cap niceness only decides between helper and commands; outside of one
+        # it decides between the commands and everything else on the machine, so it stays moderate.
+        "nice": 19 if has_cgroup else 10,
+        "pin_cpus": not has_cgroup,
+        "watch_memory_bytes": None if has_cgroup or mode == "plain" else limits.memory_bytes,
+        "disk_bytes": limits.disk_bytes,
+        "background": limits.background_processes,
+    }
+    answer = await client.request("hello", {"settings": settings}, deadline_s=_HELLO_S)
+    return msgspec.convert(answer, Greeting)
