@@ -1,7 +1,7 @@
 """Where everything that must agree is kept: journal, money, approvals, leases, outbox, audit; blobs beside it.
 
     store = Store.open(path)
-    await store.write(lambda tx: journal.append(tx, rows, fence))
+    await store.write(lambda tx: store.append(tx, rows, fence))
 
 Knows SQL, files and durability; must not know agents, loops or policies.
 """

@@ -7,7 +7,9 @@ Accepts a row once; the same row again changes nothing, another one at its place
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from ooda.errors import JournalError
 from ooda.runtime.journal import FIRST_SEQ, GENESIS, Row
@@ -26,14 +28,14 @@ PAGE = 512
 
 
 def append(
-    tx: Tx, new: Sequence[Row], fence: int, *, status: str | None = None, task_id: str | None = None
+    tx: Tx, new: Sequence[Row], fence: int, *, load: Callable[[str], str], status: str | None = None
 ) -> None:
     """Add `new`, consecutive rows of one run, to its journal.
 
     Args:
         fence: of the writer's lease.
+        load: gives the text of a blob; a run's first row may name its task by reference.
         status: what the run is doing now, when the caller knows better than its events tell (waiting for a message).
-        task_id: the task's own id, with the first row.
 
     Raises:
         LeaseLostError: the run has another owner now; nothing was written.
@@ -46,27 +48,14 @@ def append(
     for before, row in itertools.pairwise(new):
         if row.seq != before.seq + 1 or row.prev_hash != before.hash or row.run != before.run:
             raise _refused(row, "chain", f"does not follow row {before.seq} given with it")
-    if not summaries.advance(tx, new, fence, status, task_id):
+    if not summaries.advance(tx, new, fence, status, load):
         check(tx, first.run, fence)
         rest = _without_known(tx, new)
         if rest:
-            append(tx, rest, fence, status=status, task_id=task_id)
+            append(tx, rest, fence, load=load, status=status)
         return
     for row in new:
-        tx.change(
-            _INSERT,
-            (
-                row.run,
-                row.seq,
-                row.kind,
-                row.schema_version,
-                row.at_ns,
-                row.label,
-                row.body,
-                row.prev_hash,
-                row.hash,
-            ),
-        )
+        tx.change(_INSERT, msgspec.structs.astuple(row))
 
 
 def head(tx: Tx, run: str) -> tuple[int, str]:

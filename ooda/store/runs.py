@@ -6,16 +6,17 @@ conditional statement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from ooda.errors import JournalError
-from ooda.events import Usage
+from ooda.events import Body, Usage
 from ooda.runtime.journal import FIRST_SEQ, GENESIS, Row
 from ooda.store.tx import Tx, columns, records
 
-__all__ = ["RunSummary", "advance", "describe", "find", "listed"]
+__all__ = ["RunSummary", "advance", "find", "listed"]
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,36 +67,49 @@ class _Facts(msgspec.Struct, frozen=True):
 
 
 class _Start(msgspec.Struct, frozen=True):
+    """What the line takes from RunStarted."""
+
     agent: str
     loop_version: int
+    task: Body
     model: str = ""
     parent: str = ""
     run_by: str = ""
 
 
+class _Task(msgspec.Struct, frozen=True):
+    """Where the kinds of task keep their id and what they are about."""
+
+    task: Any = None
+    """An object with id and title (coding), or words (ops)."""
+    incident: Any = None
+
+
 _TELLING = frozenset({"ModelReplied", "ModelFailed", "ChildStopped", "PhaseEntered", "Decided", "Stopped"})
 _facts = msgspec.json.Decoder(_Facts)
 _start = msgspec.json.Decoder(_Start)
+_task = msgspec.json.Decoder(_Task)
+_TITLE_CHARS = 120
 
 _INSERT = (
-    "INSERT INTO runs (run, agent, loop_version, model, parent, run_by, created_ns, updated_ns, status, last_seq, "
-    "last_hash) SELECT ?, ?, ?, ?, ?, ?, ?, ?, 'created', ?, ? "
+    "INSERT INTO runs (run, agent, task_id, title, loop_version, model, parent, run_by, created_ns, updated_ns, "
+    "status, last_seq, last_hash) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'created', ?, ? "
     "WHERE EXISTS (SELECT 1 FROM leases WHERE run = ? AND fence = ?) ON CONFLICT DO NOTHING"
 )
 _UPDATE = (
     "UPDATE runs SET last_seq = ?, last_hash = ?, updated_ns = ?, status = COALESCE(?, status), "
     "reason = COALESCE(?, reason), phase = COALESCE(?, phase), steps = COALESCE(?, steps), "
-    "cost_nano = cost_nano + ?, tokens = tokens + ?, task_id = COALESCE(?, task_id) "
+    "cost_nano = cost_nano + ?, tokens = tokens + ? "
     "WHERE run = ? AND last_seq = ? AND last_hash = ? "
     "AND EXISTS (SELECT 1 FROM leases WHERE run = ? AND fence = ?)"
 )
 
 
-def advance(tx: Tx, rows: Sequence[Row], fence: int, status: str | None, task_id: str | None) -> bool:
+def advance(tx: Tx, rows: Sequence[Row], fence: int, status: str | None, load: Callable[[str], str]) -> bool:
     """Move the run's line on by `rows`; False, changing nothing, when they do not stand on its head or the lease is
     another's."""
     first, last = rows[0], rows[-1]
-    if first.seq == FIRST_SEQ and first.prev_hash == GENESIS and not _begin(tx, first, fence):
+    if first.seq == FIRST_SEQ and first.prev_hash == GENESIS and not _begin(tx, first, fence, load):
         return False
     derived: str | None = None
     reason = phase = None
@@ -113,13 +127,13 @@ def advance(tx: Tx, rows: Sequence[Row], fence: int, status: str | None, task_id
                 derived, reason = facts.status, facts.reason
         elif row.kind == "Resumed":
             reason = ""
-    state = (status or derived, reason, phase, step, cost_nano, tokens, task_id)
+    state = (status or derived, reason, phase, step, cost_nano, tokens)
     # The line of a run that has just begun stands, for this one statement, before its first row.
     place = (first.run, first.seq - 1, first.prev_hash, first.run, fence)
     return bool(tx.change(_UPDATE, (last.seq, last.hash, last.at_ns, *state, *place)))
 
 
-def _begin(tx: Tx, row: Row, fence: int) -> bool:
+def _begin(tx: Tx, row: Row, fence: int, load: Callable[[str], str]) -> bool:
     if row.kind != "RunStarted":
         raise JournalError(
             f"the first row of run `{row.run}` is a {row.kind}, expected RunStarted; nothing was written",
@@ -128,13 +142,22 @@ def _begin(tx: Tx, row: Row, fence: int) -> bool:
             problem="gap",
         )
     start = _start.decode(row.body)
-    line = (row.run, start.agent, start.loop_version, start.model, start.parent, start.run_by)
+    task = start.task.text if start.task.ref is None else load(start.task.ref.digest)
+    line = (row.run, start.agent, *_named(task), start.loop_version, start.model, start.parent, start.run_by)
     return bool(tx.change(_INSERT, (*line, row.at_ns, row.at_ns, FIRST_SEQ - 1, GENESIS, row.run, fence)))
 
 
-def describe(tx: Tx, run: str, *, title: str) -> None:
-    """Give the run a title for lists; its task's."""
-    tx.change("UPDATE runs SET title = ? WHERE run = ?", (title, run))
+def _named(task: str) -> tuple[str, str]:
+    """The id and title a task spec gives itself; empty where it gives none."""
+    try:
+        spec = _task.decode(task)
+    except msgspec.MsgspecError:
+        return "", ""
+    named = (
+        spec.task if isinstance(spec.task, dict) else spec.incident if isinstance(spec.incident, dict) else {}
+    )
+    title = spec.task if isinstance(spec.task, str) else named.get("title", "")
+    return str(named.get("id", "")), str(title).strip().partition("\n")[0][:_TITLE_CHARS]
 
 
 def find(tx: Tx, run: str) -> RunSummary | None:

@@ -89,27 +89,15 @@ class Store:
 
     def write_now(self, work: Callable[[Tx], T]) -> T:
         """The same without an event loop: carried out, and on disk, when this returns."""
-        outcome = self._transact([work])[0]
-        if isinstance(outcome, _Failure):
-            raise outcome.error
-        result: T = outcome
-        return result
+        return self._inside("BEGIN IMMEDIATE", work)
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """What `work` finds in one consistent state of the database. Statements that write are not for it."""
         return self._inside("BEGIN", work)
 
-    def append(
-        self,
-        tx: Tx,
-        rows: Sequence[Row],
-        fence: int,
-        *,
-        status: str | None = None,
-        task_id: str | None = None,
-    ) -> None:
+    def append(self, tx: Tx, rows: Sequence[Row], fence: int, *, status: str | None = None) -> None:
         """Add consecutive rows to a run's journal inside a work's transaction; see `ooda.store.journal.append`."""
-        journal.append(tx, rows, fence, status=status, task_id=task_id)
+        journal.append(tx, rows, fence, load=self.blobs.get, status=status)
 
     def rows(self, run: str, from_seq: int = FIRST_SEQ) -> Iterator[Row]:
         """The run's rows in order, read a page at a time; none when the run is unknown. Not verified here."""
