@@ -1,0 +1,25 @@
+"""Enclosures for what agents run: docker and bubblewrap behind one protocol, with a helper inside.
+
+`open_sandbox` gives an open `Sandbox`; `probe_backends` says what works here; `reap` removes what dead
+processes left. Names are loaded on first use: importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ooda.sandbox.opening import open_sandbox
+    from ooda.sandbox.protocol import Bind, Network, Sandbox, SandboxLimits, SandboxReport, SandboxSpec
+
+__all__ = ["Bind", "Network", "Sandbox", "SandboxLimits", "SandboxReport", "SandboxSpec", "open_sandbox"]
+
+_HOMES = {"open_sandbox": "opening"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'protocol')}"), name)

@@ -69,7 +69,9 @@ async def resolve_image(engine: Engine, named: str | None, owner: Owner) -> Dock
         await engine.import_image(archive, REPOSITORY, tag, ["LABEL ooda.root=tiny"])
         facts = await engine.image(name)
         if facts is None:
-            raise SandboxError(f"the Docker Engine imported {name} but does not show it", probe="docker image")
+            raise SandboxError(
+                f"the Docker Engine imported {name} but does not show it", probe="docker image"
+            )
     interpreter = find_interpreter()
     extra = () if interpreter.bind is None else (interpreter.bind,)
     return DockerImage(name, str(facts["Id"]), interpreter.path, host_binds() + extra)
@@ -199,5 +201,3 @@ def _mount(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
         "ReadOnly": read_only,
         "BindOptions": {"Propagation": "rprivate"},
     }
-
-

@@ -60,7 +60,9 @@ class _Connection:
         try:
             return cls(*await asyncio.open_unix_connection(str(path), limit=1 << 20))
         except OSError as error:
-            raise EngineError(f"no Docker Engine answers on {path}: {error.strerror or error}", status=0) from error
+            raise EngineError(
+                f"no Docker Engine answers on {path}: {error.strerror or error}", status=0
+            ) from error
 
     async def send(self, event: h11.Event) -> None:
         data = self.http.send(event)
@@ -111,8 +113,12 @@ class Engine:
             [("fromSrc", "-"), ("repo", repo), ("tag", tag), *(("changes", change) for change in changes)]
         )
         body = archive if isinstance(archive, bytes) else _pieces(archive)
-        answer = await self._request("POST", f"/images/create?{query}", body, "application/x-tar", timeout_s=600)
-        for line in answer.splitlines():  # one JSON object per progress step, errors included, all under status 200
+        answer = await self._request(
+            "POST", f"/images/create?{query}", body, "application/x-tar", timeout_s=600
+        )
+        for (
+            line
+        ) in answer.splitlines():  # one JSON object per progress step, errors included, all under status 200
             failure = json.loads(line).get("error") if line.strip() else None
             if failure:
                 raise EngineError(f"the engine could not import {repo}:{tag}: {failure}", status=200)
@@ -170,7 +176,12 @@ class Engine:
                     h11.Request(
                         method="POST",
                         target=f"{_API}/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1",
-                        headers=[("Host", "docker"), ("Connection", "Upgrade"), ("Upgrade", "tcp"), ("Content-Length", "0")],
+                        headers=[
+                            ("Host", "docker"),
+                            ("Connection", "Upgrade"),
+                            ("Upgrade", "tcp"),
+                            ("Content-Length", "0"),
+                        ],
                     )
                 )
                 await connection.send(h11.EndOfMessage())
@@ -216,13 +227,19 @@ class Engine:
             async with asyncio.timeout(self._timeout_s if timeout_s is None else timeout_s):
                 status, answer = await self._exchange(connection, method, target, body, content_type)
         except TimeoutError as error:
-            raise EngineError(f"the Docker Engine did not answer {method} {target.split('?')[0]} in time", status=0) from error
+            raise EngineError(
+                f"the Docker Engine did not answer {method} {target.split('?')[0]} in time", status=0
+            ) from error
         except (OSError, h11.ProtocolError) as error:
-            raise EngineError(f"the connection to the Docker Engine on {self.path} broke: {error}", status=0) from error
+            raise EngineError(
+                f"the connection to the Docker Engine on {self.path} broke: {error}", status=0
+            ) from error
         finally:
             await connection.close()
         if status >= 400:
-            raise EngineError(f"the Docker Engine refused {method} {target.split('?')[0]}: {_words(answer)}", status=status)
+            raise EngineError(
+                f"the Docker Engine refused {method} {target.split('?')[0]}: {_words(answer)}", status=status
+            )
         return answer
 
     async def _exchange(

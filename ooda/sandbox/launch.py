@@ -39,7 +39,14 @@ def guest_folder() -> str:
 
 def guest_command(python: str, parent: str = _GUEST_PARENT) -> list[str]:
     """The argument vector of the helper; `parent` is where its folder is shown."""
-    return [python, "-I", "-S", "-B", "-c", f"import sys; sys.path.insert(0, {parent!r}); from guest.main import main; main()"]
+    return [
+        python,
+        "-I",
+        "-S",
+        "-B",
+        "-c",
+        f"import sys; sys.path.insert(0, {parent!r}); from guest.main import main; main()",
+    ]
 
 
 async def say_hello(

@@ -82,7 +82,9 @@ def find_interpreter() -> Interpreter:
     prefix = Path(sys.base_prefix).resolve()
     executable = prefix / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     if not executable.exists():
-        raise SandboxError("no Python was found in /usr for the sandbox's helper; install python3 on this machine")
+        raise SandboxError(
+            "no Python was found in /usr for the sandbox's helper; install python3 on this machine"
+        )
     return Interpreter(str(executable), Bind(prefix, str(prefix)))
 
 

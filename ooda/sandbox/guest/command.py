@@ -74,7 +74,8 @@ class Command:
             self._forked, self.control, self.output = start_minder(job, confinement)
         except OSError as error:
             raise GuestError(
-                "no_process", "no process can be started: the sandbox's limit is reached; stop background processes"
+                "no_process",
+                "no process can be started: the sandbox's limit is reached; stop background processes",
             ) from error
         self.minder: int | None = None if self._mode == "namespace" else self._forked
         self.control.setblocking(False)
@@ -185,7 +186,10 @@ class Command:
         """The wire form of how it ended."""
         report = self.report or {}
         if "error" in report:
-            raise GuestError("bad_cwd" if report.get("errno") else "internal", f"the command could not start: {report['error']}")
+            raise GuestError(
+                "bad_cwd" if report.get("errno") else "internal",
+                f"the command could not start: {report['error']}",
+            )
         now = self.ended or time.monotonic()
         return {
             "exit_code": report.get("exit"),

@@ -114,7 +114,9 @@ class Workspace:
         with self._place(path, follow=False) as place:
             before = self._stat_target(place, path)
             if before is None:
-                raise GuestError("missing", f"{display(path)} does not exist; it was expected to hold the given content")
+                raise GuestError(
+                    "missing", f"{display(path)} does not exist; it was expected to hold the given content"
+                )
             name = _name(place)
             self._expect(place, name, sha256, path)
             final = (mode if mode is not None else stat.S_IMODE(before.st_mode)) & 0o777
@@ -140,7 +142,9 @@ class Workspace:
             try:
                 start = self._open_directory(place)
             except NotADirectoryError as error:
-                raise GuestError("not_a_directory", f"{display(path)} is not a directory; read it instead") from error
+                raise GuestError(
+                    "not_a_directory", f"{display(path)} is not a directory; read it instead"
+                ) from error
             except OSError as error:
                 raise _refusal(error, path) from error
             try:
@@ -298,7 +302,9 @@ class Workspace:
         finally:
             os.close(fd)
         if digest.hexdigest() != sha256:
-            raise GuestError("changed", f"{display(path)} has changed since it was read; read it again, then edit")
+            raise GuestError(
+                "changed", f"{display(path)} has changed since it was read; read it again, then edit"
+            )
 
 
 def _name(place: _Place) -> str:
@@ -306,12 +312,15 @@ def _name(place: _Place) -> str:
 
 
 def _outside(path: str, shown: str, how: str = "") -> GuestError:
-    return GuestError("outside", f"{display(path)} leads outside the workspace{how}; give a path below {shown}")
+    return GuestError(
+        "outside", f"{display(path)} leads outside the workspace{how}; give a path below {shown}"
+    )
 
 
 def _too_large(path: str, size: int, limit: int) -> GuestError:
     return GuestError(
-        "too_large", f"{display(path)} has {size} bytes; at most {limit} may be read at once; read a part with a command"
+        "too_large",
+        f"{display(path)} has {size} bytes; at most {limit} may be read at once; read a part with a command",
     )
 
 

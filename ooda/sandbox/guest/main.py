@@ -66,7 +66,9 @@ class _Settings:
 class _FileWorker:
     """The other process, and the requests it still has to answer."""
 
-    def __init__(self, settings: _Settings, rules: kernel.LandlockRules | None, seccomp: bytes | None) -> None:
+    def __init__(
+        self, settings: _Settings, rules: kernel.LandlockRules | None, seccomp: bytes | None
+    ) -> None:
         self.connection, theirs = connect_pair()
         self.waiting: deque[tuple[object, str]] = deque()
         self.started: float | None = None
@@ -209,13 +211,19 @@ class _Helper:
         op = request.get("op")
         number = request.get("id")
         if request.get("v") != VERSION:
-            error = GuestError("version", f"frame version {request.get('v')!r} was sent; this helper speaks {VERSION}")
+            error = GuestError(
+                "version", f"frame version {request.get('v')!r} was sent; this helper speaks {VERSION}"
+            )
             self._send(failure(number, error))
         elif op not in _OPERATIONS:
-            error = GuestError("unknown_op", f"{display(str(op))} is not an operation; known are {', '.join(_OPERATIONS)}")
+            error = GuestError(
+                "unknown_op", f"{display(str(op))} is not an operation; known are {', '.join(_OPERATIONS)}"
+            )
             self._send(failure(number, error))
         elif op != "hello" and self._settings is None:
-            self._send(failure(number, GuestError("bad_request", "`hello` with the sandbox's settings comes first")))
+            self._send(
+                failure(number, GuestError("bad_request", "`hello` with the sandbox's settings comes first"))
+            )
         elif op in FILE_OPERATIONS:
             self._pass_on(request)
         else:
@@ -252,7 +260,9 @@ class _Helper:
             for command in self._commands:
                 if command.paused and command.output_open:
                     command.paused = False
-                    self._listen(command.output, True, selectors.EVENT_READ, partial(self._read_command, command))
+                    self._listen(
+                        command.output, True, selectors.EVENT_READ, partial(self._read_command, command)
+                    )
 
     def _listen(self, fd: Any, wanted: bool, events: int, call: Any) -> None:
         """Have the selector watch `fd` or not."""
@@ -341,7 +351,15 @@ class _Helper:
             kernel.set_file_owner(settings.uid, settings.gid)
         kernel.set_subreaper()
         if settings.mode != "plain":
-            writable = [settings.workspace, settings.home, settings.state_dir, "/tmp", "/var/tmp", "/dev", "/proc"]  # noqa: S108
+            writable = [
+                settings.workspace,
+                settings.home,
+                settings.state_dir,
+                "/tmp",
+                "/var/tmp",
+                "/dev",
+                "/proc",
+            ]  # noqa: S108
             try:
                 self._rules = kernel.LandlockRules(writable)
             except OSError:
@@ -420,7 +438,9 @@ class _Helper:
                 path = path[len(prefix) :].lstrip("/") or "."
         whole = os.path.normpath(os.path.join(settings.workspace, path))
         if whole != settings.workspace and not whole.startswith(settings.workspace + "/"):
-            raise GuestError("outside", f"{display(path)} lies outside the workspace; give a directory below /workspace")
+            raise GuestError(
+                "outside", f"{display(path)} lies outside the workspace; give a directory below /workspace"
+            )
         return [whole]
 
     def _do_exec(self, request: dict[str, Any]) -> None:
@@ -431,7 +451,9 @@ class _Helper:
         assert self._settings is not None
         running = sum(command.handle is not None for command in self._commands)
         if running >= self._settings.background:
-            raise GuestError("too_many", f"{running} background processes run already; stop one of them first")
+            raise GuestError(
+                "too_many", f"{running} background processes run already; stop one of them first"
+            )
         self._handles += 1
         handle = f"bg-{self._handles}"
         self._launch(request, handle=handle, deadline=None)
@@ -478,7 +500,9 @@ class _Helper:
                 return command
         if isinstance(handle, str) and handle in self._ended:
             return self._ended[handle]
-        raise GuestError("no_such_handle", f"{display(str(handle))} names no background process of this sandbox")
+        raise GuestError(
+            "no_such_handle", f"{display(str(handle))} names no background process of this sandbox"
+        )
 
     def _read_command(self, command: Command) -> None:
         fd = command.output

@@ -31,7 +31,8 @@ def search(
         wanted = re.compile((pattern if regex else re.escape(pattern)).encode("utf-8", "surrogateescape"))
     except (re.error, OverflowError, RecursionError) as error:
         raise GuestError(
-            "bad_pattern", f"{display(pattern)} is not a regular expression ({error}); correct it or set regex to false"
+            "bad_pattern",
+            f"{display(pattern)} is not a regular expression ({error}); correct it or set regex to false",
         ) from error
     matches_glob = _glob(glob)
     hits: list[dict[str, Any]] = []
@@ -60,7 +61,9 @@ def _glob(glob: str | None) -> Callable[[str], bool]:
         return lambda name: alone.match(name.rsplit("/", 1)[-1]) is not None
     pieces = []
     for part in re.split(r"(\*\*/|\*\*|\*|\?)", glob.lstrip("/")):
-        pieces.append({"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part) or re.escape(part))
+        pieces.append(
+            {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part) or re.escape(part)
+        )
     whole = re.compile("".join(pieces) + r"\Z")
     return lambda name: whole.match(name) is not None
 

@@ -198,9 +198,7 @@ def build_filter(machine: str, pin_cpus: bool) -> bytes:
         program += _when(number, _refuse(_EPERM))
     for number in _COMMON_ABSENT.values():
         program += _when(number, _refuse(_ENOSYS))
-    program += _when(
-        clone, _argument(0) + _step(_JUMP_SET, _NAMESPACES, 0, 1) + _refuse(_EPERM) + allow
-    )
+    program += _when(clone, _argument(0) + _step(_JUMP_SET, _NAMESPACES, 0, 1) + _refuse(_EPERM) + allow)
     no_set_id = _step(_JUMP_SET, _SET_ID_BITS, 0, 1) + _refuse(_EPERM) + allow
     for number, index in modes.items():
         program += _when(number, _argument(index) + no_set_id)

@@ -157,7 +157,17 @@ def _take_double_quoted(text: str, at: int) -> tuple[str, int]:
     return "".join(piece), at + 1
 
 
-_ANSI = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "v": "\v"}
+_ANSI = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "a": "\a",
+    "b": "\b",
+    "e": "\x1b",
+    "E": "\x1b",
+    "f": "\f",
+    "v": "\v",
+}
 
 
 def _take_ansi_quoted(text: str, at: int) -> tuple[str, int]:

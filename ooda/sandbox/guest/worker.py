@@ -22,7 +22,9 @@ __all__ = ["OPERATIONS", "disk_usage", "serve_files"]
 OPERATIONS = ("read", "write", "edit", "list", "search")
 
 
-def serve_files(connection: socket.socket, root: str, rules: kernel.LandlockRules | None, seccomp: bytes | None) -> None:
+def serve_files(
+    connection: socket.socket, root: str, rules: kernel.LandlockRules | None, seccomp: bytes | None
+) -> None:
     """Answer file requests until the other end closes."""
     kernel.forbid_new_privileges()
     if rules is not None:
@@ -44,9 +46,13 @@ def _answer(workspace: Workspace, request: dict[str, Any]) -> bytes:
     except (KeyError, TypeError, ValueError) as error:
         return failure(request.get("id"), GuestError("bad_request", f"the request is malformed: {error!r}"))
     except OSError as error:
-        return failure(request.get("id"), GuestError("failed", f"the file operation failed: {error.strerror}"))
+        return failure(
+            request.get("id"), GuestError("failed", f"the file operation failed: {error.strerror}")
+        )
     except MemoryError:
-        return failure(request.get("id"), GuestError("too_large", "the sandbox has not enough memory left for that file"))
+        return failure(
+            request.get("id"), GuestError("too_large", "the sandbox has not enough memory left for that file")
+        )
 
 
 def _perform(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +73,9 @@ def _perform(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
         return workspace.list(path, int(request["depth"]), int(request["max_entries"]))
     if op == "search":
         glob = request.get("glob")
-        return search(workspace, request["pattern"], path, glob, bool(request["regex"]), int(request["max_hits"]))
+        return search(
+            workspace, request["pattern"], path, glob, bool(request["regex"]), int(request["max_hits"])
+        )
     raise GuestError("unknown_op", f"{op!r} is not a file operation; known are {', '.join(OPERATIONS)}")
 
 

@@ -1,0 +1,241 @@
+"""The bubblewrap backend: one enclosure per sandbox without any daemon, for machines with user namespaces.
+
+The helper runs inside it and puts every command into a pid and user namespace of its own. It dies with us:
+bubblewrap's first process follows this one, and the kernel ends everything in its namespace with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ooda.errors import SandboxError
+from ooda.sandbox.cgroups import Cgroup, create_cgroup, remove_cgroups
+from ooda.sandbox.client import HelperClient
+from ooda.sandbox.launch import guest_command, guest_folder, say_hello
+from ooda.sandbox.owners import Mark
+from ooda.sandbox.ownership import Owner, hand_over, owner_for
+from ooda.sandbox.protocol import Bind, SandboxReport, SandboxSpec
+from ooda.sandbox.root import (
+    GUEST,
+    HOME,
+    INTERPRETERS,
+    STATE_DIR,
+    Interpreter,
+    find_interpreter,
+    host_binds,
+    root_files,
+    root_folders,
+    root_links,
+    tiny_root,
+)
+from ooda.sandbox.session import OpenSandbox
+
+__all__ = ["ProcessChannel", "open_bubblewrap"]
+
+_NAMESPACES = ("user", "ipc", "pid", "net", "uts")
+_KEPT_STDERR_BYTES = 8192
+_END_S = 5.0
+
+
+class ProcessChannel:
+    """The helper's standard streams."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        self._process = process
+        self._input, self._output, self._errors = process.stdin, process.stdout, process.stderr
+        self._words = bytearray()
+        self._listener = asyncio.create_task(self._listen(), name="sandbox-helper-errors")
+
+    async def _listen(self) -> None:
+        while data := await self._errors.read(4096):
+            self._words = (self._words + data)[-_KEPT_STDERR_BYTES:]
+
+    async def receive(self) -> bytes:
+        return await self._output.read(1 << 18)
+
+    async def send(self, data: bytes) -> None:
+        self._input.write(data)
+        await self._input.drain()
+
+    async def last_words(self) -> str:
+        await asyncio.wait({self._listener}, timeout=1)
+        return self._words.decode("utf-8", "replace")
+
+    async def close(self) -> None:
+        self._input.close()
+        with contextlib.suppress(OSError):
+            await self._input.wait_closed()
+        self._listener.cancel()
+        await asyncio.wait({self._listener})
+
+
+class BubblewrapWall:
+    """The process tree, the cgroup and the ownership of one enclosure."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, cgroup: Cgroup | None, workspace: Path, giver: Owner | None
+    ) -> None:
+        self._process = process
+        self._cgroup = cgroup
+        self._workspace = workspace
+        self._giver = giver
+
+    async def destroy(self) -> None:
+        """Kill bubblewrap's outer process; its death takes the pid namespace along."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            async with asyncio.timeout(_END_S):
+                await self._process.wait()
+        if self._cgroup is not None:
+            await asyncio.to_thread(remove_cgroups, self._cgroup.folders)
+        if self._giver is not None:
+            await asyncio.to_thread(hand_over, self._workspace, self._giver)
+
+
+async def open_bubblewrap(spec: SandboxSpec, mark: Mark, cache_dir: Path) -> OpenSandbox:
+    """A running enclosure with its helper greeted. Raises SandboxError; nothing is left behind when it does."""
+    began = time.monotonic()
+    program = shutil.which("bwrap")
+    if program is None:
+        raise SandboxError(
+            "bubblewrap (`bwrap`) is not installed; on Debian: apt-get install bubblewrap", probe="bubblewrap"
+        )
+    owner = owner_for(spec.workspace)
+    facts = spec.workspace.stat()
+    giver = None
+    if os.geteuid() == 0:
+        giver = Owner(0, 0) if facts.st_uid == 0 else None
+        await asyncio.to_thread(hand_over, spec.workspace, owner)
+    elif owner.uid != os.geteuid():
+        raise SandboxError(
+            f"the workspace {spec.workspace} belongs to uid {owner.uid} and we are {os.geteuid()}; "
+            "run as its owner, or give it to this user with chown",
+            probe="bubblewrap workspace",
+        )
+    interpreter = find_interpreter() if spec.image is None else Interpreter(INTERPRETERS[0])
+    files, digest = await asyncio.to_thread(_root_files, cache_dir, owner)
+    cgroup = await asyncio.to_thread(create_cgroup, mark.name, spec.limits)
+    settings = _settings(spec, program, owner, interpreter, files, cgroup)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *_launcher(interpreter),
+            json.dumps(settings),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={},
+            cwd="/",
+            limit=1 << 20,
+        )
+    except OSError as error:
+        remove_cgroups([] if cgroup is None else cgroup.folders)
+        raise SandboxError(f"the sandbox could not be started: {error}", probe="bubblewrap") from error
+    wall = BubblewrapWall(process, cgroup, spec.workspace, giver)
+    client = HelperClient(ProcessChannel(process))
+    try:
+        greeting = await say_hello(
+            client,
+            mode="namespace",
+            uid=owner.uid,
+            gid=owner.gid,
+            env=spec.env,
+            limits=spec.limits,
+            has_cgroup=cgroup is not None,
+        )
+    except BaseException:
+        await asyncio.shield(client.close())
+        await asyncio.shield(wall.destroy())
+        raise
+    missing = [*greeting.missing, "disk-quota"]
+    if cgroup is None:
+        missing.append("cgroup")
+    report = SandboxReport(
+        backend="bubblewrap",
+        image="host /usr",
+        digest=digest,
+        probes=(),
+        missing=tuple(missing),
+        ready_ms=int((time.monotonic() - began) * 1000),
+    )
+    return OpenSandbox(mark.name, client, wall, report, spec.spool)
+
+
+def _launcher(interpreter: Interpreter) -> list[str]:
+    parent = str(Path(guest_folder()).parent)
+    python = interpreter.path if Path(interpreter.path).exists() else sys.executable
+    code = f"import sys; sys.path.insert(0, {parent!r}); from guest.enter import main; main()"
+    return [python, "-I", "-S", "-B", "-c", code]
+
+
+def _root_files(cache_dir: Path, owner: Owner) -> tuple[Path, str]:
+    """The small files of the root as files of the host, made once per content; and the hash that names the root."""
+    _, digest = tiny_root(owner.uid, owner.gid)
+    folder = cache_dir / "roots" / digest
+    if not folder.exists():
+        making = folder.with_name(f"{digest}.{os.getpid()}.{os.urandom(4).hex()}")
+        for name, text in root_files(owner.uid, owner.gid).items():
+            path = making / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o644)
+        try:
+            making.rename(folder)
+        except OSError:  # another process made it meanwhile: theirs is the same
+            shutil.rmtree(making)
+    return folder, digest
+
+
+def _settings(
+    spec: SandboxSpec,
+    program: str,
+    owner: Owner,
+    interpreter: Interpreter,
+    files: Path,
+    cgroup: Cgroup | None,
+) -> dict[str, Any]:
+    limits = spec.limits
+    before = [program, *(f"--unshare-{name}" for name in _NAMESPACES), "--unshare-cgroup-try"]
+    before += ["--uid", str(owner.uid), "--gid", str(owner.gid), "--hostname", "sandbox"]
+    before += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+    for name, mode in sorted(root_folders().items()):
+        before += ["--perms", f"{mode:o}", "--dir", f"/{name}"]
+    for name, target in sorted(root_links().items()):
+        before += ["--symlink", target, f"/{name}"]
+    extra = () if interpreter.bind is None else (interpreter.bind,)
+    binds = [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in (*host_binds(), *extra)]
+    binds += [["--ro-bind", str(files / name), f"/{name}"] for name in root_files(owner.uid, owner.gid)]
+    binds.append(["--ro-bind", guest_folder(), GUEST])
+    binds += [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in spec.binds]
+    binds.append(["--bind", str(spec.workspace.resolve()), "/workspace"])
+    after = ["--proc", "/proc", "--dev", "/dev"]
+    for path, size, mode in (
+        ("/dev/shm", min(64 << 20, limits.tmp_bytes), "1777"),  # noqa: S108 - inside the sandbox
+        ("/tmp", limits.tmp_bytes, "1777"),  # noqa: S108
+        ("/var/tmp", 16 << 20, "1777"),  # noqa: S108
+        (HOME, limits.tmp_bytes, "755"),
+        (STATE_DIR, 4 << 20, "700"),
+    ):
+        after += ["--perms", mode, "--size", str(size), "--tmpfs", path]
+    after += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--"]
+    cpus = sorted(os.sched_getaffinity(0))
+    start = os.getpid() % len(cpus)  # not every sandbox on the first CPU
+    return {
+        "bwrap": program,
+        "become": [owner.uid, owner.gid] if os.geteuid() == 0 else None,
+        "cgroup_procs": [] if cgroup is None else cgroup.procs,
+        "cpus": [] if cgroup is not None else (cpus[start:] + cpus[:start])[: limits.cpus],
+        "rlimits": {"core": 0},
+        "before": before,
+        "binds": binds,
+        "after": after + guest_command(interpreter.path),
+    }

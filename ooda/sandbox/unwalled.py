@@ -1,0 +1,97 @@
+"""No sandbox at all: the helper as an ordinary child of this process. Only for `backend: none`, said in so
+many words by a person; never a fallback. Commands run as the calling user and see the whole machine; what
+remains is the helper's minding of trees, deadlines and output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from ooda.sandbox.bubblewrap import ProcessChannel
+from ooda.sandbox.client import HelperClient
+from ooda.sandbox.launch import guest_command, guest_folder, say_hello
+from ooda.sandbox.owners import Mark
+from ooda.sandbox.protocol import SandboxReport, SandboxSpec
+from ooda.sandbox.session import OpenSandbox
+
+__all__ = ["open_unwalled"]
+
+_END_S = 5.0
+_MISSING = (
+    "filesystem",
+    "network",
+    "user",
+    "capabilities",
+    "seccomp",
+    "landlock",
+    "memory",
+    "cpu",
+    "pids",
+    "disk-quota",
+)
+
+
+class _Wall:
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+
+    async def destroy(self) -> None:
+        """The helper ends its commands and itself when its input closes; it is killed when it does not."""
+        try:
+            async with asyncio.timeout(_END_S):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+
+async def open_unwalled(spec: SandboxSpec, mark: Mark, folder: Path) -> OpenSandbox:
+    """A helper without walls; `folder` (made here, removed at the end) holds its home and its state."""
+    began = time.monotonic()
+    for name in ("home", "state"):
+        (folder / name).mkdir(parents=True, mode=0o700)
+    process = await asyncio.create_subprocess_exec(
+        *guest_command(sys.executable, str(Path(guest_folder()).parent)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={},
+        cwd="/",
+        limit=1 << 20,
+    )
+    client, wall = HelperClient(ProcessChannel(process)), _Wall(process, folder)
+    try:
+        greeting = await say_hello(
+            client,
+            mode="plain",
+            uid=os.getuid(),
+            gid=os.getgid(),
+            env=spec.env,
+            limits=spec.limits,
+            workspace=str(spec.workspace.resolve()),
+            home=str(folder / "home"),
+            state_dir=str(folder / "state"),
+            has_cgroup=False,
+        )
+    except BaseException:
+        await asyncio.shield(client.close())
+        await asyncio.shield(wall.destroy())
+        raise
+    report = SandboxReport(
+        backend="none",
+        image="host",
+        digest="",
+        probes=(),
+        missing=(*_MISSING, *greeting.missing),
+        ready_ms=int((time.monotonic() - began) * 1000),
+    )
+    return OpenSandbox(mark.name, client, wall, report, spec.spool)
