@@ -1,0 +1,29 @@
+"""Git on the host's side: one hardened repository per run, typed remotes, lent credentials."""
+
+from ooda.services.git.branch import branch_name, is_valid_branch, slug, unique_branch
+from ooda.services.git.command import GitSettings
+from ooda.services.git.remote import AccessToken, Credentials, KeyCert, Remote, UsernamePassword
+from ooda.services.git.repo import Author, Change, Cloned, Commit, Diff, Pushed, WorkRepo
+from ooda.services.git.snapshots import Restoration, Snapshot
+
+__all__ = [
+    "AccessToken",
+    "Author",
+    "Change",
+    "Cloned",
+    "Commit",
+    "Credentials",
+    "Diff",
+    "GitSettings",
+    "KeyCert",
+    "Pushed",
+    "Remote",
+    "Restoration",
+    "Snapshot",
+    "UsernamePassword",
+    "WorkRepo",
+    "branch_name",
+    "is_valid_branch",
+    "slug",
+    "unique_branch",
+]
