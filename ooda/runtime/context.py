@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from ooda.events import (
     RUNTIME,
+    ApprovalAnswered,
     Body,
     CallRefused,
     ChildStopped,
@@ -32,7 +34,7 @@ from ooda.events import (
     canonical,
 )
 from ooda.runtime.compaction import digest_text
-from ooda.runtime.loop import CONTEXT_KINDS, chain
+from ooda.runtime.loop import CONTEXT_KINDS, chain, words_of
 from ooda.runtime.normalise import normalise
 
 __all__ = ["Message", "Prompt", "request_digest"]
@@ -59,11 +61,16 @@ class Prompt:
         self.context_hash = ""
         self.digest = ""
         """Chain hash of the normalised messages."""
+        self.call_ids: set[str] = set()
+        """Ids of every tool call a model ever made in this run; a later reply may not use one again."""
         self._calls: list[ToolCall] = []
         self._answers: dict[str, tuple[int, str]] = {}
         self._later: list[tuple[int, str]] = []
+        self._edits: dict[str, str] = {}
         self._records: list[tuple[int, str]] = []
-        self._skills: list[tuple[int, str]] = []
+        self._record: Message | None = None
+        self._skills: dict[str, tuple[int, str]] = {}
+        self._request: tuple[int, str] = (0, "")
         self._plan = ""
         self._phase: tuple[int, str] = (0, "")
         self._plan_tools = frozenset({"update_plan"})
@@ -87,8 +94,10 @@ class Prompt:
                 self._answer(seq, event.call, event.tool, event.status, text)
             case CallRefused():
                 self._answer(seq, event.call, event.tool, "refused", f"Refused ({event.why}): {event.reason}")
-            case ToolInterrupted():
+            case ToolInterrupted(outcome="not_repeated"):
                 self._answer(seq, event.call, event.tool, "interrupted", self._text_of(event.text))
+            case ApprovalAnswered():
+                self._answered(seq, event)
             case ChildStopped():
                 self._answer(seq, event.call, "spawn", event.status, self._text_of(event.text))
             case PhaseEntered(brief=brief):
@@ -97,7 +106,10 @@ class Prompt:
                     self._phase = (seq, text)
                     self._say(seq, text)
             case UserMessage(text=body):
-                self._say(seq, self._text_of(body))
+                text = self._text_of(body)
+                self._request = (seq, text)
+                self._records.append((seq, f"- the person said: {_line(text)}"))
+                self._say(seq, text)
             case Observed(source=source, text=body):
                 text = self._text_of(body)
                 self._say(
@@ -106,7 +118,7 @@ class Prompt:
                 )
             case SkillActivated(name=name, body=body):
                 text = f"<skill name={name!r}>\n{self._text_of(body)}\n</skill>"
-                self._skills.append((seq, text))
+                self._skills[name] = (seq, text)
                 self._say(seq, text)
             case Compacted(keep_from_seq=cut):
                 self._compact(seq, cut)
@@ -118,8 +130,11 @@ class Prompt:
     # -- one message at a time --------------------------------------------------------------------------
 
     def _reply(self, seq: int, event: ModelReplied) -> None:
-        self._push(seq, self._text_of(event.message).encode())
+        message = self._text_of(event.message)
+        if message:
+            self._link(Message(seq, message.encode(), _digest(msgspec.json.decode(message))))
         self._calls = list(event.calls)
+        self.call_ids.update(call.id for call in event.calls)
         self._answers = {}
 
     def _say(self, seq: int, text: str) -> None:
@@ -130,9 +145,9 @@ class Prompt:
 
     def _answer(self, seq: int, call: str, tool: str, status: str, text: str) -> None:
         asked = next((c for c in self._calls if c.id == call), None)
-        shown = (self._text_of(asked.arguments) if asked else "").replace("\n", " ")
-        first = text.strip().partition("\n")[0]
-        self._records.append((seq, f"- {tool} {shown[:160]} -> {status}: {first[:160]}"))
+        shown = _line(self._text_of(asked.arguments).replace("\n", " ")) if asked else ""
+        text = self._edits.pop(call, "") + text
+        self._records.append((seq, f"- {tool} {shown} -> {status}: {_line(text.strip())}"))
         if asked is None:
             return  # a policy's call: the model never asked for it
         self._answers[call] = (seq, text)
@@ -146,12 +161,22 @@ class Prompt:
         for at, content in later:
             self._append(at, {"role": "user", "content": content})
 
-    def _append(self, seq: int, message: dict[str, str], *, pinned: bool = False) -> None:
-        self._push(seq, msgspec.json.encode(message), pinned=pinned)
+    def _answered(self, seq: int, event: ApprovalAnswered) -> None:
+        """A person's answer is a call's result when nothing else will be: the model must read one."""
+        tool = next((call.tool for call in self._calls if call.id == event.call), "call")
+        match event.answer:
+            case "reject":
+                self._answer(seq, event.call, tool, "refused", words_of(event))
+            case "happened":
+                self._answer(seq, event.call, tool, "ok", words_of(event))
+            case "modify" if event.arguments is not None:
+                given = self._text_of(event.arguments)
+                self._edits[event.call] = f"A person ({event.by}) changed the arguments of this call to {given}\n"
 
-    def _push(self, seq: int, encoded: bytes, *, pinned: bool = False) -> None:
-        normal = hashlib.sha256(normalise(encoded.decode()).encode()).digest()
-        self._link(Message(seq, encoded, normal, pinned))
+    def _append(self, seq: int, message: dict[str, str], *, pinned: bool = False) -> Message:
+        linked = Message(seq, msgspec.json.encode(message), _digest(message), pinned)
+        self._link(linked)
+        return linked
 
     def _link(self, message: Message) -> None:
         self.messages.append(message)
@@ -164,7 +189,8 @@ class Prompt:
 
     def _compact(self, seq: int, cut: int) -> None:
         pinned = [message for message in self.messages if message.is_pinned]
-        kept = [message for message in self.messages if message.seq >= cut and not message.is_pinned]
+        tail = [message for message in self.messages if message.seq >= cut and not message.is_pinned]
+        kept = [message for message in tail if message is not self._record]
         dropped = [line for at, line in self._records if at < cut]
         self.messages, self.buffer, self.digest = [], bytearray(), ""
         for message in pinned:
@@ -176,12 +202,38 @@ class Prompt:
         ]
         if self._plan:
             parts.append("The plan as it stands:\n" + self._plan)
-        parts += [text for at, text in self._skills if at < cut]
-        if self._phase[1] and self._phase[0] < cut:
-            parts.append("Your current assignment:\n" + self._phase[1])
-        self._append(seq, {"role": "user", "content": "\n\n".join(part for part in parts if part)})
+        parts += [text for at, text in self._skills.values() if at < cut]
+        for title, (at, text) in (
+            ("Your current assignment", self._phase),
+            ("The person's last message", self._request),
+        ):
+            if text and at < cut:
+                parts.append(f"{title}:\n{text}")
+        self._record = self._append(seq, {"role": "user", "content": "\n\n".join(part for part in parts if part)})
         for message in kept:
             self._link(message)
+
+
+def _line(text: str) -> str:
+    """The first line of a text, short enough for a record of one line."""
+    return text.partition("\n")[0][:160]
+
+
+def _digest(message: Any) -> bytes:
+    """SHA-256 of a message with every text in it normalised before it is encoded: an escaped line break hides lines."""
+    return hashlib.sha256(canonical(_normalised(message))).digest()
+
+
+def _normalised(value: Any) -> Any:
+    match value:
+        case str():
+            return normalise(value)
+        case dict():
+            return {name: _normalised(part) for name, part in value.items()}
+        case list():
+            return [_normalised(part) for part in value]
+        case _:
+            return value
 
 
 def request_digest(prompt: Prompt, tools: bytes) -> str:

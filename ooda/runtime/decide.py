@@ -133,6 +133,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Facts to keep, JSON-able and small; merged over the known ones."""
     notices: tuple[Notice, ...] = ()
 
+    @property
+    def concludes(self) -> bool:
+        """Whether it ends the phase or the run, so that no limit stands in its way."""
+        return self.done or bool(self.goto) or self.stop is not None
+
 
 class Decider(Protocol):
     """Both methods are pure."""

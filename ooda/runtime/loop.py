@@ -63,10 +63,10 @@ from ooda.runtime.commands import (
 )
 from ooda.runtime.compaction import cut_point, wants_compaction
 from ooda.runtime.decide import Action, Decision, Notice, Result, Situation
-from ooda.runtime.state import OpenCall, RunState
+from ooda.runtime.state import Life, OpenCall, RunState
 from ooda.runtime.stuck import KEPT, fingerprint, judge
 
-__all__ = ["CONTEXT_KINDS", "Loop", "chain"]
+__all__ = ["CONTEXT_KINDS", "Loop", "chain", "words_of"]
 
 CONTEXT_KINDS = (
     RunStarted,
@@ -74,6 +74,7 @@ CONTEXT_KINDS = (
     Observed,
     PhaseEntered,
     ModelReplied,
+    ApprovalAnswered,
     CallRefused,
     ToolReturned,
     ToolInterrupted,
@@ -86,7 +87,10 @@ CONTEXT_KINDS = (
 WALL_CLOCK = "wall_clock"
 _SILENT_REPLIES = 3
 _BAD_REPLIES = 3
-_OVERFLOWS = 3
+_KEPT_TURNS = (6, 3, 1)
+"""Model turns kept verbatim by a compaction; each overflow in a row keeps fewer, and there is no fourth try."""
+_PHASES_AT_ONCE = 100
+"""Phases entered without a call in between: more than any agent has, fewer than the stack holds."""
 _NANO = 1_000_000_000
 
 
@@ -96,8 +100,19 @@ def chain(previous: str, event: Event | Foreign) -> str:
     A derived brief is inline in the core and may be a reference in the journal, so it counts by its digest.
     """
     if isinstance(event, PhaseEntered):
-        event = msgspec.structs.replace(event, brief=Body(event.brief.digest))
+        event = _by_digest(event)
     return hashlib.sha256(previous.encode() + encode(event)).hexdigest()
+
+
+def words_of(answered: ApprovalAnswered) -> str:
+    """What the decider reads when a person's answer is the result of a call; empty when it is not."""
+    match answered.answer:
+        case "reject":
+            return f"A person ({answered.by}) refused this call" + (f": {answered.note}" if answered.note else ".")
+        case "happened":
+            return f"A person ({answered.by}) confirmed that this call had its effect before the interruption."
+        case _:
+            return ""
 
 
 class Loop:
@@ -154,14 +169,13 @@ class Loop:
 
 def _same(derived: Event, written: Event | Foreign) -> bool:
     """Derived events compare by content; a long body is inline on one side and a reference on the other."""
-    if derived == written:
-        return True
-    return (
-        isinstance(derived, PhaseEntered)
-        and isinstance(written, PhaseEntered)
-        and derived.brief.digest == written.brief.digest
-        and msgspec.structs.replace(written, brief=derived.brief) == derived
-    )
+    if isinstance(derived, PhaseEntered) and isinstance(written, PhaseEntered):
+        derived, written = _by_digest(derived), _by_digest(written)
+    return encode(derived) == encode(written)  # bytes: facts may hold tuples, which come back as lists
+
+
+def _by_digest(event: PhaseEntered) -> PhaseEntered:
+    return msgspec.structs.replace(event, brief=Body(event.brief.digest))
 
 
 def _unexpected(run: str, seq: int, expected: Event | None, found: Event | Foreign | None) -> JournalError:
@@ -177,7 +191,7 @@ def _unexpected(run: str, seq: int, expected: Event | None, found: Event | Forei
 
 
 def _situation(agent: AgentSpec, state: RunState, last_seq: int) -> Situation:
-    phase = agent.phases[state.phase]
+    phase = agent.phases[max(0, state.phase)]
     return Situation(
         run=state.run,
         agent=state.agent,
@@ -199,6 +213,13 @@ def _situation(agent: AgentSpec, state: RunState, last_seq: int) -> Situation:
     )
 
 
+def _follows_a_gap(event: Event | Foreign) -> bool:
+    """Whether nobody may have been running before this event: it closes what a killed owner left open."""
+    return isinstance(event, Resumed | ToolInterrupted) or (
+        isinstance(event, ModelFailed) and event.error == "interrupted"
+    )
+
+
 class _Turn:
     """The working state of one `advance`; lives for one call."""
 
@@ -213,8 +234,15 @@ class _Turn:
                 run=state.run,
                 seq=state.next_seq,
             )
+        if state.life == "stopped" and isinstance(event, _ONLY_ALIVE):
+            raise JournalError(
+                f"Run {state.run} stopped ({state.status}) before {type(event).__name__} at event {state.next_seq}; "
+                "only Resumed takes it up again",
+                run=state.run,
+                seq=state.next_seq,
+            )
         elapsed = max(0, entry.at_ns - state.last_ns) if state.last_ns else 0
-        active = state.life in ("starting", "running") and not isinstance(event, Resumed)
+        active = state.life in ("starting", "running") and not _follows_a_gap(event)
         spent = state.spent
         if active and elapsed:
             spent = msgspec.structs.replace(spent, active_ns=spent.active_ns + elapsed)
@@ -244,6 +272,7 @@ class _Turn:
             case ModelFailed():
                 self._model_failed(event)
             case ModelAsked():
+                self._expect_ask(event.ask, "an intent for")
                 self._set(asked=True)
             case ToolStarted():
                 self._update_call(event.call, started=True, key=event.key)
@@ -270,13 +299,13 @@ class _Turn:
             case TimerFired():
                 self._timer_fired(event)
             case SkillActivated():
-                self._set(skills=(*self.state.skills, event.name))
+                self._set(skills=tuple(dict.fromkeys((*self.state.skills, event.name))))
             case ChildStopped():
                 self._child_stopped(event)
             case Notified():
                 self._set(notices=tuple(n for n in self.state.notices if n.notice != event.notice))
             case Stopped():
-                self._set(life="stopped", status=event.status, reason=event.reason, stopping=None)
+                self._stopped(event)
             case Resumed():
                 self._resumed(event)
             case ChildStarted():
@@ -284,20 +313,17 @@ class _Turn:
             case Observed() | TimerSet() | Patched() | Foreign():
                 pass
             case PhaseEntered() | Decided() | Compacted() | LimitReached():
-                raise JournalError(
-                    f"{type(event).__name__} is concluded by the core, never given to it", run=self.state.run
-                )
+                raise self._contradiction(f"{type(event).__name__} is concluded by the core, never given to it")
             case _:
                 assert_never(event)
 
     def _run_started(self, event: RunStarted) -> None:
         if self.state.life != "created":
-            raise JournalError(f"Run {self.state.run} was started twice", run=self.state.run)
+            raise self._contradiction("the run was started twice")
         if event.loop_version > LOOP_VERSION:
-            raise JournalError(
-                f"Run {self.state.run} was started by loop version {event.loop_version}; this is version "
-                f"{LOOP_VERSION}. Upgrade ooda to continue it.",
-                run=self.state.run,
+            raise self._contradiction(
+                f"it was started by loop version {event.loop_version}, this is version {LOOP_VERSION}; "
+                "upgrade ooda to continue it"
             )
         self._set(
             agent=event.agent,
@@ -310,13 +336,13 @@ class _Turn:
         self._enter(0)
 
     def _model_replied(self, event: ModelReplied) -> None:
-        if event.ask != self.state.ask:
-            raise self._contradiction(f"a reply to model call {event.ask!r}, but {self.state.ask!r} is open")
+        self._expect_ask(event.ask, "a reply to")
         spent = self.state.spent
         self._set(
             ask="",
             asked=False,
             overflows=0,
+            bad_replies=0,
             turns=(*self.state.turns[-11:], self.state.next_seq - 1),
             context_tokens=event.usage.total_tokens,
             spent=msgspec.structs.replace(
@@ -341,6 +367,7 @@ class _Turn:
         self._apply(self._phase.decider.read(self.situation(), event), of_model=True)
 
     def _model_failed(self, event: ModelFailed) -> None:
+        self._expect_ask(event.ask, "a failure of")
         spent = self.state.spent
         self._set(
             ask="",
@@ -349,12 +376,16 @@ class _Turn:
                 spent, tokens=spent.tokens + event.tokens, cost_nano=spent.cost_nano + event.cost_nano
             ),
         )
+        if self._is_over:
+            return
         match event.error:
             case "interrupted":
                 pass
             case "cancelled":
                 if self._phase.is_interactive:
                     self._wait_for(AskHuman("message"))
+                else:
+                    self._stop("cancelled", event.message)
             case "overflow":
                 self._overflowed(event)
             case "output":
@@ -373,16 +404,19 @@ class _Turn:
                 assert_never(event.error)
 
     def _overflowed(self, event: ModelFailed) -> None:
-        kept = 6 >> self.state.overflows
-        cut = cut_point(self.state.turns, kept)
-        if self.state.overflows >= _OVERFLOWS or cut is None:
+        tries = _KEPT_TURNS[self.state.overflows :]
+        cuts = (
+            (tried, cut_point(self.state.turns, kept)) for tried, kept in enumerate(tries, self.state.overflows + 1)
+        )
+        tried, cut = next(((tried, cut) for tried, cut in cuts if cut is not None), (0, None))
+        if cut is None:
             self._stop(
                 "failed",
                 f"The prompt does not fit the model's window even after compaction ({event.message}). "
                 "Use a model with a larger window or a smaller task.",
             )
             return
-        self._set(overflows=self.state.overflows + 1)
+        self._set(overflows=tried)
         self._compact(cut, "the model's window overflowed")
         self._decide()
 
@@ -399,6 +433,7 @@ class _Turn:
                 self._close_call(Result(call=event.call, tool=event.tool, status="interrupted", text=event.text))
             case "did_not":
                 self._update_call(event.call, started=False, commanded=False)
+                self._issue()
             case "unknown":
                 self._update_call(event.call, commanded=True)
             case _:
@@ -416,27 +451,33 @@ class _Turn:
 
     def _approval_asked(self, event: ApprovalAsked) -> None:
         ask = AskHuman("approval" if event.ask == "action" else "decision", event.approval, event.shown.text)
-        self._update_call(event.call, waiting=event.approval)
+        lapses_ns = event.expires_at_ns if event.ask == "action" else 0
+        self._update_call(event.call, waiting=event.approval, expires_at_ns=lapses_ns)
         self._wait_for(ask)
-        if event.ask == "action":
-            self.commands.append(SetTimer(f"approval:{event.approval}", event.expires_at_ns))
+        if lapses_ns:
+            self._arm_approval(event.approval, lapses_ns)
         self._issue()
 
     def _approval_answered(self, event: ApprovalAnswered) -> None:
-        call = next((c for c in self.state.calls if c.waiting == event.approval), None)
+        call = next((c for c in self.state.calls if c.waiting == event.approval and c.call == event.call), None)
         if call is None:
             raise self._contradiction(f"an answer to approval {event.approval!r}, which nothing waits for")
         self._no_longer_waits_for(event.approval)
         self._update_call(event.call, waiting="")
         match event.answer:
             case "approve" | "modify":
-                edited = event.arguments or call.arguments
+                edited = call.arguments if event.arguments is None else event.arguments
                 self._update_call(event.call, arguments=edited, approval=event.approval, commanded=False)
                 self._issue()
             case "reject":
-                note = f"A person ({event.by}) refused this call" + (f": {event.note}" if event.note else ".")
                 self._close_call(
-                    Result(call=event.call, tool=call.tool, status="refused", text=Body(note), why="approval")
+                    Result(
+                        call=event.call,
+                        tool=call.tool,
+                        status="refused",
+                        text=Body(words_of(event)),
+                        why="approval",
+                    )
                 )
             case "stop":
                 self._stop(
@@ -446,8 +487,7 @@ class _Turn:
             case "expired":
                 self._stop("refused", f"Nobody answered the approval for `{call.tool}` in time; silence is a no.")
             case "happened":
-                said = Body(f"A person ({event.by}) confirmed that this call had its effect before the interruption.")
-                self._close_call(Result(call=event.call, tool=call.tool, status="ok", text=said))
+                self._close_call(Result(call=event.call, tool=call.tool, status="ok", text=Body(words_of(event))))
             case "did_not":
                 self._update_call(event.call, started=False, commanded=False)
                 self._issue()
@@ -462,15 +502,19 @@ class _Turn:
         self._set(
             waiting=tuple(ask for ask in self.state.waiting if ask.ask != "message"),
             reads_person=False,
-            life="running",
             silent=0,
         )
+        self._set(life=self._life)
+        if self._is_over:
+            return  # said to a run that ends or has ended: read when it is resumed
         if reads:
             self._apply(self._phase.decider.read(self.situation(), event))
         else:
             self._decide()
 
     def _timer_fired(self, event: TimerFired) -> None:
+        if self._is_over:
+            return
         if event.timer == WALL_CLOCK:
             if not self._reached_limit():
                 self._arm_wall_clock()
@@ -480,7 +524,14 @@ class _Turn:
             self._no_longer_waits_for(approval)
             self._stop("refused", "Nobody answered the approval in time; silence is a no.")
 
+    def _stopped(self, event: Stopped) -> None:
+        self._set(life="stopped", status=event.status, reason=event.reason, stopping=None)
+        if not self.state.calls:
+            self._set(attempts=0)
+
     def _resumed(self, event: Resumed) -> None:
+        if self.state.status == "success":
+            raise self._contradiction("the run succeeded, there is nothing to resume; start a new run of the task")
         was_stopped = self.state.life == "stopped"
         stopping = self.state.stopping
         self._set(
@@ -495,9 +546,7 @@ class _Turn:
             recent=(),
             ask="",
             asked=False,
-            calls=tuple(
-                call if call.waiting else msgspec.structs.replace(call, commanded=False) for call in self.state.calls
-            ),
+            calls=tuple(self._taken_up(call) for call in self.state.calls),
         )
         self.commands.extend(self.state.notices)
         if stopping is not None:  # killed between the decision to stop and its record: nothing is decided twice
@@ -505,12 +554,29 @@ class _Turn:
             return
         self._arm_wall_clock()
         self.commands.extend(self.state.waiting)
-        if self.state.calls:
+        for call in self.state.calls:
+            if call.waiting and call.expires_at_ns:
+                self._arm_approval(call.waiting, call.expires_at_ns)
+        if self.state.phase < 0:
+            self._enter(0)
+        elif self.state.calls:
             self._issue()
         else:
-            if was_stopped:  # what ended the last stretch is not a reason to end this one
-                self._set(attempts=0, results=())
+            if was_stopped and self.state.attempts == 0:
+                # What ended the last stretch is not a reason to end this one; what was closed since then is news.
+                self._set(results=())
             self._decide()
+
+    def _taken_up(self, call: OpenCall) -> OpenCall:
+        """An open call as it stands when its run is resumed.
+
+        What a person is asked about keeps waiting. An effect that was begun and is not recognised outside when
+        repeated is not commanded again: its owner says by ToolInterrupted what became of it.
+        """
+        if call.waiting and any(ask.id == call.waiting for ask in self.state.waiting):
+            return call
+        is_held = call.started and self._traits(call.tool).effect in ("local", "once")
+        return msgspec.structs.replace(call, waiting="", commanded=is_held)
 
     # -- orient -----------------------------------------------------------------------------------------
 
@@ -557,9 +623,15 @@ class _Turn:
 
     @property
     def _phase(self) -> Phase:
-        return self.agent.phases[self.state.phase]
+        return self.agent.phases[max(0, self.state.phase)]
 
     def _enter(self, index: int) -> None:
+        if sum(isinstance(event, PhaseEntered) for event in self.derived) >= _PHASES_AT_ONCE:
+            self._derive(LimitReached(limit="stuck", value=_PHASES_AT_ONCE, cap=_PHASES_AT_ONCE))
+            self._stop(
+                "stuck", f"{_PHASES_AT_ONCE} phases in a row ended without a call; the last is `{self._phase.name}`."
+            )
+            return
         phase = self.agent.phases[index]
         round_ = self.state.round + 1 if phase.is_round else self.state.round
         if round_ > self.state.limits.rounds:
@@ -576,11 +648,17 @@ class _Turn:
 
     def _decide(self) -> None:
         state = self.state
-        if state.stopping is not None or state.life != "running" or self._reached_limit():
+        if self._is_over or state.life != "running":
             return
-        if wants_compaction(state) and (cut := cut_point(state.turns, 6)) is not None:
-            self._compact(cut, f"the prompt reached {state.context_tokens} tokens")
         answer = self._phase.decider.ask(self.situation())
+        if isinstance(answer, Decision) and answer.concludes:  # limits end what would go on, not what is done
+            self._apply(answer)
+            return
+        if self._reached_limit():
+            return
+        if wants_compaction(state) and (cut := cut_point(state.turns, _KEPT_TURNS[0])) is not None:
+            self._compact(cut, f"the prompt reached {state.context_tokens} tokens")
+            answer = self._phase.decider.ask(self.situation())
         if isinstance(answer, Decision):
             self._apply(answer)
         else:
@@ -612,7 +690,7 @@ class _Turn:
             self._set(spent=msgspec.structs.replace(state.spent, steps=step))
         if decision.facts:
             self._set(facts={**state.facts, **decision.facts})
-        calls = self._numbered(decision.actions, step)
+        calls = self._numbered(decision.actions, step, of_model)
         self._derive(
             Decided(
                 phase=self._phase.name,
@@ -624,6 +702,9 @@ class _Turn:
                 facts=dict(decision.facts),
             )
         )
+        if self._is_over:  # the run is ending: the calls stay open, to be closed or taken up again
+            self._set(calls=calls, results=())
+            return
         for notice in decision.notices:
             self._notify(notice)
         if decision.stop is not None:
@@ -643,12 +724,20 @@ class _Turn:
                 "or `finish` when the task is done."
             )
 
-    def _numbered(self, actions: tuple[Action, ...], step: int) -> tuple[OpenCall, ...]:
-        name = self._phase.name
-        return tuple(
-            OpenCall(call=action.id or f"{name}-{step}-{i}", tool=action.tool, arguments=action.arguments)
+    def _numbered(self, actions: tuple[Action, ...], step: int, of_model: bool) -> tuple[OpenCall, ...]:
+        phase = self._phase
+        calls = tuple(
+            OpenCall(
+                call=action.id or f"{phase.name}-{step}-{i}",
+                tool=action.tool,
+                arguments=action.arguments,
+                is_offered=not of_model or action.tool in phase.tools,
+            )
             for i, action in enumerate(actions)
         )
+        if len({call.call for call in calls}) < len(calls):
+            raise self._contradiction(f"an id is used twice among the calls {', '.join(call.call for call in calls)}")
+        return calls
 
     def _finish_phase(self) -> None:
         following = self.state.phase + 1
@@ -659,6 +748,8 @@ class _Turn:
         self._stop(_STATUSES[status], reason)
 
     def _nudge_silent(self, text: str) -> None:
+        if self._is_over:
+            return
         if self.state.silent + 1 >= _SILENT_REPLIES:
             self._derive(LimitReached(limit="stuck", value=self.state.silent + 1, cap=_SILENT_REPLIES))
             self._stop("stuck", f"{_SILENT_REPLIES} replies in a row held no tool call.")
@@ -668,7 +759,7 @@ class _Turn:
         self._decide()
 
     def _stop(self, status: Status, reason: str) -> None:
-        if self.state.stopping is not None:
+        if self._is_over:
             return
         for notice in self.agent.stopped(self.situation(), status, reason):
             self._notify(notice)
@@ -685,7 +776,7 @@ class _Turn:
     def _issue(self) -> None:
         """Command what may run now: leading reads together, a writer alone and in its turn."""
         state = self.state
-        if state.stopping is not None or state.life == "stopped":
+        if self._is_over:
             return
         calls = list(state.calls)
         running = False
@@ -704,7 +795,7 @@ class _Turn:
         self._set(calls=tuple(calls))
 
     def _call_command(self, call: OpenCall) -> Command:
-        kind, _, name = call.tool.partition(":")
+        kind, _, name = call.tool.partition(":") if call.is_offered else ("", "", "")
         if name and kind == "cli":
             left_s = self.state.limits.wall_s - self.state.spent.active_ns // _NANO
             return RunCli(call=call.call, profile=name, prompt=call.arguments, deadline_s=max(1, left_s))
@@ -735,6 +826,8 @@ class _Turn:
             self._issue()
             return
         self._set(calls=(), attempts=state.attempts + 1)
+        if self._is_over:
+            return
         if (notice := self._phase.stepped(self.situation())) is not None:
             self._notify(notice)
         if stuck := judge(recent):
@@ -756,21 +849,44 @@ class _Turn:
         left_ns = self.state.limits.wall_s * _NANO - self.state.spent.active_ns
         self.commands.append(SetTimer(WALL_CLOCK, self.state.last_ns + max(0, left_ns)))
 
+    def _arm_approval(self, approval: str, expires_at_ns: int) -> None:
+        if not self._is_over:
+            self.commands.append(SetTimer(f"approval:{approval}", expires_at_ns))
+
     def _wait_for(self, ask: AskHuman) -> None:
-        self._set(waiting=(*self.state.waiting, ask), life="waiting")
-        self.commands.append(ask)
+        self._set(waiting=(*self.state.waiting, ask))
+        self._set(life=self._life)
+        if not self._is_over:
+            self.commands.append(ask)
 
     def _no_longer_waits_for(self, approval: str) -> None:
         waiting = tuple(ask for ask in self.state.waiting if ask.id != approval)
-        self._set(waiting=waiting, life="waiting" if waiting else "running")
+        self._set(waiting=waiting)
+        self._set(life=self._life)
+
+    @property
+    def _life(self) -> Life:
+        """How the run lives with the questions it has now; a stopped one stays stopped until it is resumed."""
+        if self.state.life == "stopped":
+            return "stopped"
+        return "waiting" if self.state.waiting else "running"
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the run ends or has ended: facts are still folded, nothing is decided any more."""
+        return self.state.stopping is not None or self.state.life == "stopped"
 
     # -- small parts ------------------------------------------------------------------------------------
 
     def _traits(self, tool: str) -> Traits:
-        return self.agent.traits.get(tool) or (_FOREIGN if ":" in tool else _UNKNOWN)
+        if (known := self.agent.traits.get(tool)) is not None:
+            return known
+        if ":" in tool:
+            return _CHILD if tool.startswith("spawn:") else _FOREIGN
+        return _UNKNOWN
 
     def _update_call(self, call: str, **changes: object) -> None:
-        if not any(c.call == call for c in self.state.calls):
+        if not any(c.call == call for c in self.state.calls) or self.state.has_result(call):
             raise self._contradiction(f"call {call!r} is not open")
         self._set(calls=tuple(msgspec.structs.replace(c, **changes) if c.call == call else c for c in self.state.calls))
 
@@ -781,6 +897,10 @@ class _Turn:
     def _chain(self, event: Event | Foreign) -> None:
         if isinstance(event, CONTEXT_KINDS):
             self._set(context_hash=chain(self.state.context_hash, event))
+
+    def _expect_ask(self, ask: str, what: str) -> None:
+        if ask != self.state.ask:
+            raise self._contradiction(f"{what} model call {ask!r}, but {self.state.ask or 'none'!r} is open")
 
     def _contradiction(self, what: str) -> JournalError:
         return JournalError(
@@ -796,5 +916,19 @@ class _Turn:
 _UNKNOWN = Traits(effect="pure")
 """A tool nobody knows: the gate will refuse it, so it may go with the reads."""
 _FOREIGN = Traits(effect="once")
-"""External programs (`cli:…`) and children (`spawn:…`)."""
+"""External programs (`cli:…`)."""
+_CHILD = Traits(effect="keyed")
+"""Child runs (`spawn:…`): their id is a hash of parent and call, so starting one again finds the same."""
+_ONLY_ALIVE = (
+    ModelAsked,
+    ModelReplied,
+    CallRefused,
+    ToolStarted,
+    TimerFired,
+    SkillActivated,
+    ChildStarted,
+    ChildStopped,
+    Stopped,
+)
+"""What never follows Stopped. What was open may be closed then, and people may answer; nothing new begins."""
 _STATUSES: dict[str, Status] = {status: status for status in get_args(Status)}

@@ -16,7 +16,7 @@ from ooda.labels import Confidentiality, Integrity, Label
 from ooda.runtime.commands import AskHuman, Notify, Stop
 from ooda.runtime.decide import Result, Spent
 
-__all__ = ["Fingerprint", "OpenCall", "RunState"]
+__all__ = ["Fingerprint", "Life", "OpenCall", "RunState"]
 
 Life = Literal["created", "starting", "running", "waiting", "stopped"]
 
@@ -35,6 +35,8 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     tool: str
     arguments: Body
+    is_offered: bool = True
+    """False for a name a model made up: it goes to the gate, which knows no such tool, and starts nothing."""
     commanded: bool = False
     """CallTool was given to the runner."""
     started: bool = False
@@ -43,6 +45,8 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True):
     """Idempotency key of its first attempt, kept for every later one."""
     waiting: str = ""
     """Approval it waits for."""
+    expires_at_ns: int = 0
+    """When that approval lapses; 0 for a question without a deadline."""
     approval: str = ""
     """Approval it was given."""
 
