@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,10 +22,14 @@ __all__ = ["BaseUrl", "Bytes", "Command", "Count", "Host", "Line", "Number", "Sa
 
 
 class Says(msgspec.Struct, frozen=True, eq=False):
-    """What a field accepts: `phrase` completes "expected …"; `schema` replaces pydantic's own JSON Schema."""
+    """What a field accepts."""
 
     phrase: str
+    """Completes "expected …"."""
     schema: dict[str, Any] | None = None
+    """Replaces pydantic's own JSON Schema."""
+    unit: Literal["", "seconds", "bytes", "USD"] = ""
+    """Of the value once read."""
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         inner = handler(core)
@@ -51,6 +55,7 @@ Seconds = Annotated[
     Says(
         "a duration such as `90s`, `15m`, `24h` or whole seconds",
         _text_or({"type": "integer", "minimum": 1}, r"^\s*([0-9]{1,12}|([0-9]{1,12}\s*[smhdwSMHDW]\s*)+)\s*$"),
+        "seconds",
     ),
 ]
 """Whole seconds, written as such or as `24h`."""
@@ -60,6 +65,7 @@ Bytes = Annotated[
     Says(
         "a size such as `16KiB`, `2GiB` or whole bytes",
         _text_or({"type": "integer", "minimum": 1}, r"^\s*[0-9]{1,15}\s*[A-Za-z]{0,3}\s*$"),
+        "bytes",
     ),
 ]
 """A size in bytes, written as such or as `16KiB`."""
@@ -70,6 +76,7 @@ Usd = Annotated[
     Says(
         "an amount in USD such as 0.50, at most 9 decimals",
         _text_or({"type": "number", "exclusiveMinimum": 0}, r"^\s*[0-9]{1,12}(\.[0-9]+)?\s*$"),
+        "USD",
     ),
 ]
 """An exact amount of USD; `ooda.amounts.usd_to_nano` makes it an integer."""

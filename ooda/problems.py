@@ -17,6 +17,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from ooda.amounts import format_bytes, format_duration
 from ooda.errors import nearest
 from ooda.fields import Says
 
@@ -122,34 +123,52 @@ def field_model(annotation: object, tag: object = None) -> type[BaseModel] | Non
 
 def allowed(field: FieldInfo | object) -> str:
     """What a field or annotation accepts, in words: "a whole number from 1 to 1000", "one of `auto`, `docker`"."""
+    annotation, metadata = _opened(field)
+    if isinstance(field, FieldInfo) and isinstance(field.discriminator, str):
+        words = ", ".join(f"`{tag}`" for tag in _tags(annotation, field.discriminator))
+        return f"a mapping whose `{field.discriminator}` is one of {words}"
+    said = next((item for item in metadata if isinstance(item, Says)), None)
+    inner = says(field)
+    bounds = [_bound_in_words(metadata, name, inner.unit if inner else "") for name in ("ge", "gt", "le")]
+    return (said.phrase if said else _type_in_words(annotation)) + _range_in_words(*bounds)
+
+
+def says(field: FieldInfo | object) -> Says | None:
+    """The `Says` of a field, an Optional's inner one included."""
+    annotation, metadata = _opened(field)
+    own = next((item for item in metadata if isinstance(item, Says)), None)
+    return own or next((found for arg in get_args(annotation) if (found := says(arg))), None)
+
+
+def _opened(field: FieldInfo | object) -> tuple[Any, list[object]]:
+    """An annotation without its Annotated layers, and what stood in them."""
     annotation: Any = field.annotation if isinstance(field, FieldInfo) else field
     metadata = list(field.metadata) if isinstance(field, FieldInfo) else []
     while get_origin(annotation) is Annotated:
         annotation, *more = get_args(annotation)
         metadata += more
-    if isinstance(field, FieldInfo) and isinstance(field.discriminator, str):
-        words = ", ".join(f"`{tag}`" for tag in _tags(annotation, field.discriminator))
-        return f"a mapping whose `{field.discriminator}` is one of {words}"
-    metadata = [part for item in metadata for part in (item.metadata if isinstance(item, FieldInfo) else [item])]
-    said = next((item.phrase for item in metadata if isinstance(item, Says)), None)
-    if said is None:
-        said = _type_in_words(annotation)
-    return said + _range_in_words(_bound(metadata, "ge"), _bound(metadata, "gt"), _bound(metadata, "le"))
-
-
-def _bound(metadata: Sequence[object], name: str) -> object:
-    return next((bound for item in metadata if (bound := getattr(item, name, None)) is not None), None)
-
-
-def _range_in_words(at_least: object, more_than: object, at_most: object) -> str:
-    if at_least is not None and at_most is not None:
-        return f" from {at_least} to {at_most}"
-    words = [
-        f"{word} {bound}"
-        for word, bound in (("at least", at_least), ("more than", more_than), ("at most", at_most))
-        if bound is not None
+    return annotation, [
+        part for item in metadata for part in (item.metadata if isinstance(item, FieldInfo) else [item])
     ]
-    return ", " + " and ".join(words) if words else ""
+
+
+def _bound_in_words(metadata: Sequence[object], name: str, unit: str) -> str:
+    bound = next((bound for item in metadata if (bound := getattr(item, name, None)) is not None), None)
+    match bound:
+        case None:
+            return ""
+        case int() if unit == "seconds":
+            return format_duration(bound)
+        case int() if unit == "bytes":
+            return format_bytes(bound)
+    return f"{bound:,}"
+
+
+def _range_in_words(at_least: str, more_than: str, at_most: str) -> str:
+    if at_least and at_most:
+        return f", from {at_least} to {at_most}"
+    words = (("at least", at_least), ("more than", more_than), ("at most", at_most))
+    return "".join(f", {word} {bound}" for word, bound in words if bound)
 
 
 _SIMPLE = {
@@ -167,8 +186,7 @@ def _type_in_words(annotation: Any) -> str:
         words = ", ".join(f"`{word}`" for word in args)
         return f"one of {words}" if len(args) > 1 else words
     if origin in (tuple, list):
-        inner = allowed(args[0])
-        return "a list of " + inner.removeprefix("a ").removeprefix("an ")
+        return f"a list, each {allowed(args[0])}"
     if origin is dict:
         return "a mapping"
     if args:  # a union: its alternatives in turn, without None

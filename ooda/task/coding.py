@@ -4,10 +4,8 @@ Every document that is a CodingAgentRequest is a coding task; `kind: coding` may
 models told apart by `credential_type`; their secrets are references, never values.
 """
 
-from __future__ import annotations
-
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -44,7 +42,7 @@ class KeyCert(TaskModel):
     key_password: Secret | None = Field(None, description="Passphrase of the key; null when it has none.")
 
     @model_validator(mode="after")
-    def _exactly_one_key(self) -> KeyCert:
+    def _exactly_one_key(self) -> Self:
         if (self.private_key is None) == (self.private_key_path is None):
             given = "both" if self.private_key else "neither"
             raise sentence(f"gives {given} of `private_key` and `private_key_path`; give exactly one")

@@ -4,8 +4,6 @@ Narrow on purpose: each says what its agent's requirement names as input, and wh
 environment, cluster, namespace, workspaces) stands here as typed fields, never in free text.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 from uuid import UUID
 

@@ -4,10 +4,8 @@ Values only, frozen, parsed at the door; what they mean is carried out elsewhere
 closed list of operations that governance holds (it stands above this room); a test compares the two.
 """
 
-from __future__ import annotations
-
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -236,7 +234,7 @@ class LimitsSpec(TaskModel):
     output_bytes: Bytes | None = Field(None, ge=256, le=1 << 20, description="Tool output shown to the model per call.")
 
     @model_validator(mode="after")
-    def _reply_fits(self) -> LimitsSpec:
+    def _reply_fits(self) -> Self:
         if self.reply_tokens and self.context_tokens and self.reply_tokens >= self.context_tokens:
             raise sentence(
                 f"`reply_tokens` {self.reply_tokens} leaves no room in `context_tokens` {self.context_tokens}; "
@@ -305,18 +303,22 @@ def _grants(value: object) -> object:
 class TaskBase(TaskModel):
     """What every kind of task may say besides its own request."""
 
-    agent: Agent = Field(Agent(), description="Model and instructions.")
-    environment: Environment = Field(Environment(), description="What the commands of the task find around them.")
+    agent: Agent = Field(default_factory=Agent, description="Model and instructions.")
+    environment: Environment = Field(
+        default_factory=Environment, description="What the commands of the task find around them."
+    )
     validation: Validation = Field(
         "auto",
         description="How the result is checked: `auto` finds the project's own tests, `none` means nothing can, "
         "or commands that all have to exit with 0.",
     )
-    limits: LimitsSpec = Field(LimitsSpec(), description="Ceilings of the run.")
+    limits: LimitsSpec = Field(default_factory=LimitsSpec, description="Ceilings of the run.")
     grants: Annotated[tuple[Operation, ...], BeforeValidator(_grants)] = Field(
         (), description="Operations this task grants by name, within the agent's level."
     )
-    model: ModelOverrides = Field(ModelOverrides(), description="Where and how the model is asked, for this task only.")
+    model: ModelOverrides = Field(
+        default_factory=ModelOverrides, description="Where and how the model is asked, for this task only."
+    )
 
     def secret_refs(self) -> tuple[SecretRef, ...]:
         """Every secret this task needs, in the order of its fields."""
