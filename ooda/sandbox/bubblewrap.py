@@ -22,7 +22,7 @@ from ooda.sandbox.client import HelperClient
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
 from ooda.sandbox.owners import Mark
 from ooda.sandbox.ownership import Owner, hand_over, owner_for
-from ooda.sandbox.protocol import Bind, SandboxReport, SandboxSpec
+from ooda.sandbox.protocol import SandboxReport, SandboxSpec
 from ooda.sandbox.root import (
     GUEST,
     HOME,
@@ -49,7 +49,9 @@ class ProcessChannel:
     """The helper's standard streams."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         self._process = process
         self._input, self._output, self._errors = process.stdin, process.stdout, process.stderr
         self._words = bytearray()
@@ -207,8 +209,8 @@ def _settings(
     before = [program, *(f"--unshare-{name}" for name in _NAMESPACES), "--unshare-cgroup-try"]
     before += ["--uid", str(owner.uid), "--gid", str(owner.gid), "--hostname", "sandbox"]
     before += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
-    for name, mode in sorted(root_folders().items()):
-        before += ["--perms", f"{mode:o}", "--dir", f"/{name}"]
+    for name, bits in sorted(root_folders().items()):
+        before += ["--perms", f"{bits:o}", "--dir", f"/{name}"]
     for name, target in sorted(root_links().items()):
         before += ["--symlink", target, f"/{name}"]
     extra = () if interpreter.bind is None else (interpreter.bind,)

@@ -49,9 +49,7 @@ def remove_cgroups(folders: list[Path]) -> None:
             except OSError:
                 _kill(folder)
                 if time.monotonic() < deadline:
-                    time.sleep(
-                        0.005
-                    )  # a cgroup empties when its last zombie is reaped; there is no event to wait for
+                    time.sleep(0.005)  # a cgroup empties when its last zombie is reaped; there is no event to wait for
                     continue
             break
 
@@ -111,11 +109,7 @@ def _create_v1(name: str, limits: SandboxLimits) -> Cgroup | None:
     try:
         for controller in _V1_CONTROLLERS:
             mount = next((m for m in _mounts() if m[0] == "cgroup" and controller in m[3]), None)
-            parent = (
-                None
-                if mount is None or controller not in own
-                else _place(mount[1], mount[2], own[controller])
-            )
+            parent = None if mount is None or controller not in own else _place(mount[1], mount[2], own[controller])
             if parent is None:
                 raise FileNotFoundError(controller)
             folder = parent / name

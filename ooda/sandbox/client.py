@@ -99,9 +99,7 @@ class HelperClient:
             async with asyncio.timeout(deadline_s):
                 return _unwrap(await asyncio.shield(waiting.future))
         except TimeoutError as error:
-            self._fail(
-                SandboxError(f"the sandbox helper did not answer `{op}` within {deadline_s:.0f} s", op=op)
-            )
+            self._fail(SandboxError(f"the sandbox helper did not answer `{op}` within {deadline_s:.0f} s", op=op))
             raise self._broken or error from error
         except asyncio.CancelledError:
             if on_cancel is not None:
@@ -130,9 +128,7 @@ class HelperClient:
                 await self._channel.send(frame)
             except (ConnectionError, OSError) as error:
                 await asyncio.wait({self._reader}, timeout=1)
-                raise self._broken or SandboxError(
-                    f"the sandbox helper cannot be reached: {error}"
-                ) from error
+                raise self._broken or SandboxError(f"the sandbox helper cannot be reached: {error}") from error
 
     async def _read(self) -> None:
         decoder = Decoder()
@@ -144,9 +140,7 @@ class HelperClient:
             self._fail(SandboxError(f"the connection to the sandbox helper broke: {error}"))
             return
         words = (await self._channel.last_words()).strip()
-        self._fail(
-            SandboxError("the sandbox helper ended" + (f": {words[-2000:]}" if words else " without a word"))
-        )
+        self._fail(SandboxError("the sandbox helper ended" + (f": {words[-2000:]}" if words else " without a word")))
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         waiting = self._waiting.get(message.get("id", -1))

@@ -15,7 +15,7 @@ from typing import Any
 
 from ooda.errors import SandboxError
 from ooda.sandbox.client import HelperClient
-from ooda.sandbox.engine import Engine, EngineError, socket_path
+from ooda.sandbox.engine import Engine, socket_path
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
 from ooda.sandbox.owners import Mark
 from ooda.sandbox.ownership import Owner, hand_over, owner_for
@@ -69,9 +69,7 @@ async def resolve_image(engine: Engine, named: str | None, owner: Owner) -> Dock
         await engine.import_image(archive, REPOSITORY, tag, ["LABEL ooda.root=tiny"])
         facts = await engine.image(name)
         if facts is None:
-            raise SandboxError(
-                f"the Docker Engine imported {name} but does not show it", probe="docker image"
-            )
+            raise SandboxError(f"the Docker Engine imported {name} but does not show it", probe="docker image")
     interpreter = find_interpreter()
     extra = () if interpreter.bind is None else (interpreter.bind,)
     return DockerImage(name, str(facts["Id"]), interpreter.path, host_binds() + extra)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
@@ -60,9 +59,7 @@ class _Connection:
         try:
             return cls(*await asyncio.open_unix_connection(str(path), limit=1 << 20))
         except OSError as error:
-            raise EngineError(
-                f"no Docker Engine answers on {path}: {error.strerror or error}", status=0
-            ) from error
+            raise EngineError(f"no Docker Engine answers on {path}: {error.strerror or error}", status=0) from error
 
     async def send(self, event: h11.Event) -> None:
         data = self.http.send(event)
@@ -113,12 +110,8 @@ class Engine:
             [("fromSrc", "-"), ("repo", repo), ("tag", tag), *(("changes", change) for change in changes)]
         )
         body = archive if isinstance(archive, bytes) else _pieces(archive)
-        answer = await self._request(
-            "POST", f"/images/create?{query}", body, "application/x-tar", timeout_s=600
-        )
-        for (
-            line
-        ) in answer.splitlines():  # one JSON object per progress step, errors included, all under status 200
+        answer = await self._request("POST", f"/images/create?{query}", body, "application/x-tar", timeout_s=600)
+        for line in answer.splitlines():  # one JSON object per progress step, errors included, all under status 200
             failure = json.loads(line).get("error") if line.strip() else None
             if failure:
                 raise EngineError(f"the engine could not import {repo}:{tag}: {failure}", status=200)
@@ -231,9 +224,7 @@ class Engine:
                 f"the Docker Engine did not answer {method} {target.split('?')[0]} in time", status=0
             ) from error
         except (OSError, h11.ProtocolError) as error:
-            raise EngineError(
-                f"the connection to the Docker Engine on {self.path} broke: {error}", status=0
-            ) from error
+            raise EngineError(f"the connection to the Docker Engine on {self.path} broke: {error}", status=0) from error
         finally:
             await connection.close()
         if status >= 400:

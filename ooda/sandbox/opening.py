@@ -30,9 +30,7 @@ async def open_sandbox(spec: SandboxSpec, *, cache_dir: Path, audit: Audit = _no
         SandboxError: no wall works; the message says for each which probe failed and what mends it.
     """
     if not spec.workspace.is_dir():
-        raise SandboxError(
-            f"the workspace {spec.workspace} is not a folder; make it before opening a sandbox"
-        )
+        raise SandboxError(f"the workspace {spec.workspace} is not a folder; make it before opening a sandbox")
     mark = Mark(f"ooda-{os.urandom(6).hex()}", spec.run, this_process())
     if spec.backend == "none":
         audit("sandbox.none", {"run": spec.run, "workspace": str(spec.workspace)})

@@ -223,9 +223,7 @@ class Sandbox(Protocol):
         """Run `sh -c` text. Working directory and exported variables persist unless `persist` is False."""
         ...
 
-    async def start(
-        self, command: str, *, cwd: str | None = None, env: Mapping[str, str] | None = None
-    ) -> str:
+    async def start(self, command: str, *, cwd: str | None = None, env: Mapping[str, str] | None = None) -> str:
         """Start a background process; gives its handle. It lives until `stop` or the sandbox closes."""
         ...
 
@@ -237,9 +235,7 @@ class Sandbox(Protocol):
         """The whole file; ToolArgumentsError naming size and limit when it is larger than `max_bytes`."""
         ...
 
-    async def write(
-        self, path: str, data: bytes, *, sha256: str | None = None, mode: int | None = None
-    ) -> FileInfo:
+    async def write(self, path: str, data: bytes, *, sha256: str | None = None, mode: int | None = None) -> FileInfo:
         """Create or replace atomically, parents included. An existing file keeps its mode. With `sha256` the
         file must exist with exactly that content (the helper's `edit`), so no concurrent change is lost."""
         ...

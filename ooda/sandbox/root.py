@@ -38,7 +38,7 @@ _FOLDERS = {
     "workspace": 0o755,
     "home/agent": 0o755,
     "root": 0o755,
-    "var/tmp": 0o1777,  # noqa: S108 - inside the sandbox
+    "var/tmp": 0o1777,
     "var/lib": 0o755,
     "opt": 0o755,
     ".ooda/guest": 0o755,
@@ -82,9 +82,7 @@ def find_interpreter() -> Interpreter:
     prefix = Path(sys.base_prefix).resolve()
     executable = prefix / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     if not executable.exists():
-        raise SandboxError(
-            "no Python was found in /usr for the sandbox's helper; install python3 on this machine"
-        )
+        raise SandboxError("no Python was found in /usr for the sandbox's helper; install python3 on this machine")
     return Interpreter(str(executable), Bind(prefix, str(prefix)))
 
 

@@ -51,9 +51,7 @@ class Wall(Protocol):
 class OpenSandbox:
     """Implements `ooda.sandbox.protocol.Sandbox` over a helper connection."""
 
-    def __init__(
-        self, name: str, client: HelperClient, wall: Wall, report: SandboxReport, spool: Path
-    ) -> None:
+    def __init__(self, name: str, client: HelperClient, wall: Wall, report: SandboxReport, spool: Path) -> None:
         self._id = name
         self._client = client
         self._wall = wall
@@ -105,9 +103,7 @@ class OpenSandbox:
         result["output"]["spool"] = None if file is None else str(file.path)
         return msgspec.convert(result, ExecResult)
 
-    async def start(
-        self, command: str, *, cwd: str | None = None, env: Mapping[str, str] | None = None
-    ) -> str:
+    async def start(self, command: str, *, cwd: str | None = None, env: Mapping[str, str] | None = None) -> str:
         """Start a background process; gives its handle."""
         arguments = {"command": command} | _optional(cwd=cwd, env=None if env is None else dict(env))
         return str((await self._client.request("start", arguments, deadline_s=_ANSWER_S))["handle"])
@@ -115,15 +111,11 @@ class OpenSandbox:
     async def poll(self, handle: str, *, wait_s: float = 0.0) -> PollResult:
         """What a background process wrote since the last poll; waits up to `wait_s` for news."""
         arguments = {"handle": handle, "wait_s": wait_s}
-        return msgspec.convert(
-            await self._client.request("poll", arguments, deadline_s=wait_s + _ANSWER_S), PollResult
-        )
+        return msgspec.convert(await self._client.request("poll", arguments, deadline_s=wait_s + _ANSWER_S), PollResult)
 
     async def stop(self, handle: str) -> PollResult:
         """SIGTERM, a second of grace, then the whole tree is killed."""
-        return msgspec.convert(
-            await self._client.request("stop", {"handle": handle}, deadline_s=_ANSWER_S), PollResult
-        )
+        return msgspec.convert(await self._client.request("stop", {"handle": handle}, deadline_s=_ANSWER_S), PollResult)
 
     async def read(self, path: str, *, max_bytes: int) -> FileData:
         """The whole file."""
@@ -131,9 +123,7 @@ class OpenSandbox:
         result = await self._client.request("read", arguments, deadline_s=_ANSWER_S)
         return FileData(msgspec.convert(result["info"], FileInfo), base64.b64decode(result["data"]))
 
-    async def write(
-        self, path: str, data: bytes, *, sha256: str | None = None, mode: int | None = None
-    ) -> FileInfo:
+    async def write(self, path: str, data: bytes, *, sha256: str | None = None, mode: int | None = None) -> FileInfo:
         """Create or replace atomically; with `sha256` only that very content is replaced."""
         arguments: dict[str, Any] = {"path": path, "data": base64.b64encode(data).decode("ascii")}
         arguments |= _optional(sha256=sha256, mode=mode)
@@ -157,9 +147,7 @@ class OpenSandbox:
         max_hits: int = 200,
     ) -> SearchResult:
         """Matching lines in path order."""
-        arguments = {"pattern": pattern, "path": path, "regex": regex, "max_hits": max_hits} | _optional(
-            glob=glob
-        )
+        arguments = {"pattern": pattern, "path": path, "regex": regex, "max_hits": max_hits} | _optional(glob=glob)
         result = await self._client.request("search", arguments, deadline_s=_ANSWER_S)
         hits = tuple(msgspec.convert(hit, SearchHit) for hit in result["hits"])
         return SearchResult(hits, result["files_searched"], result["truncated"])

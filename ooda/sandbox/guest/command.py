@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .frames import GuestError
@@ -70,6 +70,7 @@ class Command:
         self._mode = confinement.mode
         self._lines = b""
         self._killed = 0
+        self._total_at_end = 0
         try:
             self._forked, self.control, self.output = start_minder(job, confinement)
         except OSError as error:
@@ -91,15 +92,26 @@ class Command:
         """Ended, and its output complete or waited for long enough."""
         if self.ended is None:
             return False
-        return not self.output_open or time.monotonic() - self.ended >= _DRAIN_S
+        return not self.output_open or time.monotonic() >= self.drained_by
 
-    def read_output(self) -> bytes:
-        """The next piece of output, kept; empty when there is none now."""
+    @property
+    def drained_by(self) -> float:
+        """When an ended command's output is no longer waited for."""
+        return (self.ended or 0.0) + _DRAIN_S
+
+    @property
+    def total_since_end(self) -> int:
+        """Bytes read after the end: whatever holds the pipe then is not ours any more."""
+        return self.keeper.total - self._total_at_end
+
+    def read_output(self, before_close: Callable[[], None]) -> bytes:
+        """The next piece of output, kept; empty when there is none now. At its end the pipe is closed."""
         try:
             data = os.read(self.output, READ_BYTES)
         except BlockingIOError:
             return b""
         if not data:
+            before_close()
             self.close_output()
             return b""
         self.keeper.add(data)
@@ -144,6 +156,7 @@ class Command:
         if self.ended is not None or not over or (self._mode == "namespace" and not self._reaped):
             return
         self.ended = time.monotonic()
+        self._total_at_end = self.keeper.total
         if self.report is None:
             self.report = {"exit": None, "signal": int(signal.SIGKILL), "killed": self._killed}
 
@@ -208,8 +221,3 @@ def open_script(text: str) -> int:
     with os.fdopen(os.dup(fd), "wb") as file:
         file.write(text.encode("utf-8", "surrogateescape"))
     return fd
-
-
-def connect_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a stream between the helper and its file worker."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -26,10 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
-    if (
-        _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
-        < 0
-    ):
+    if _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()) < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"mount {source} on {target}: {os.strerror(code)}")
 
@@ -77,7 +74,6 @@ def main() -> None:
         argv = list(settings["before"])
         for option, source, target in binds:
             argv += [option, source, target]
-        os.execve(settings["bwrap"], argv + settings["after"], {"PATH": "/usr/bin:/bin"})
+        os.execve(settings["bwrap"], argv + settings["after"], {"PATH": "/usr/bin:/bin"})  # noqa: S606
     except OSError as error:
-        print(f"cannot enter the sandbox: {error}", file=sys.stderr)
-        sys.exit(71)
+        sys.exit(f"cannot enter the sandbox: {error}")

@@ -7,6 +7,7 @@ renames between check and use lead outside. Nothing but regular files is read or
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import hashlib
@@ -134,7 +135,7 @@ class Workspace:
                 os.unlink(temporary, dir_fd=place.parent)
             return _info(place.path, data, final)
 
-    def list(self, path: str, depth: int, max_entries: int) -> dict[str, Any]:
+    def list_entries(self, path: str, depth: int, max_entries: int) -> dict[str, Any]:
         """Entries below a directory, parents before children, names sorted; links are named, not followed."""
         entries: list[dict[str, Any]] = []
         truncated = False
@@ -142,9 +143,7 @@ class Workspace:
             try:
                 start = self._open_directory(place)
             except NotADirectoryError as error:
-                raise GuestError(
-                    "not_a_directory", f"{display(path)} is not a directory; read it instead"
-                ) from error
+                raise GuestError("not_a_directory", f"{display(path)} is not a directory; read it instead") from error
             except OSError as error:
                 raise _refusal(error, path) from error
             try:
@@ -243,8 +242,7 @@ class Workspace:
                     continue
                 if last:
                     names.append(part)
-                    place = _Place(os.dup(stack[-1]), part, "/".join(names))
-                    return place
+                    return _Place(os.dup(stack[-1]), part, "/".join(names))
                 stack.append(_enter(stack[-1], part, make_parents))
                 names.append(part)
             return _Place(os.dup(stack[-1]), None, "/".join(names) or ".")
@@ -302,9 +300,7 @@ class Workspace:
         finally:
             os.close(fd)
         if digest.hexdigest() != sha256:
-            raise GuestError(
-                "changed", f"{display(path)} has changed since it was read; read it again, then edit"
-            )
+            raise GuestError("changed", f"{display(path)} has changed since it was read; read it again, then edit")
 
 
 def _name(place: _Place) -> str:
@@ -312,9 +308,7 @@ def _name(place: _Place) -> str:
 
 
 def _outside(path: str, shown: str, how: str = "") -> GuestError:
-    return GuestError(
-        "outside", f"{display(path)} leads outside the workspace{how}; give a path below {shown}"
-    )
+    return GuestError("outside", f"{display(path)} leads outside the workspace{how}; give a path below {shown}")
 
 
 def _too_large(path: str, size: int, limit: int) -> GuestError:
@@ -363,10 +357,8 @@ def _enter(parent: int, name: str, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
-    try:
+    with contextlib.suppress(FileExistsError):  # another writer made it meanwhile
         os.mkdir(name, 0o755, dir_fd=parent)
-    except FileExistsError:
-        pass  # another writer made it meanwhile
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
 

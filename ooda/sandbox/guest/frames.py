@@ -63,9 +63,7 @@ class Decoder:
         while len(self._buffer) - at >= _HEADER.size:
             (length,) = _HEADER.unpack_from(self._buffer, at)
             if length > MAX_FRAME_BYTES:
-                raise FrameError(
-                    f"a frame of {length} bytes is announced; at most {MAX_FRAME_BYTES} are allowed"
-                )
+                raise FrameError(f"a frame of {length} bytes is announced; at most {MAX_FRAME_BYTES} are allowed")
             if len(self._buffer) - at - _HEADER.size < length:
                 break
             start = at + _HEADER.size

@@ -4,7 +4,9 @@ uid, namespaces, mounts, Landlock and seccomp. Thin: each function is one call a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import struct
 from typing import Any
@@ -14,6 +16,7 @@ __all__ = [
     "drop_capabilities",
     "forbid_new_privileges",
     "install_filter",
+    "keep_only",
     "landlock_version",
     "mount_proc",
     "set_dumpable",
@@ -106,6 +109,23 @@ def mount_proc() -> None:
     """A /proc that shows the pid namespace of this process."""
     nosuid_nodev_noexec = 2 | 4 | 8
     _check(_libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(nosuid_nodev_noexec), None), "mount /proc")
+
+
+def keep_only(wanted: dict[int, int], inheritable: int = 2) -> None:
+    """In a forked child: move descriptors to their places (place -> descriptor) and close all others but 0..2.
+
+    Places up to `inheritable` survive an exec.
+    """
+    last = max([2, *wanted])
+    # First out of the way, then to their places: any of the low numbers may be in use for another of them.
+    moved = {place: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, last + 1) for place, fd in wanted.items()}
+    for place in range(last + 1):
+        if place in moved:
+            os.dup2(moved[place], place, inheritable=place <= inheritable)
+        elif place > 2:
+            with contextlib.suppress(OSError):
+                os.close(place)
+    os.closerange(last + 1, 65536)
 
 
 def landlock_version() -> int:

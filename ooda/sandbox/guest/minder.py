@@ -12,24 +12,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import resource
 import signal
 import socket
 import stat
-import sys
 from typing import Any
 
 from . import kernel
+from .settings import Settings
 from .tree import descendants, kill_tree
 
 __all__ = ["Confinement", "Job", "start_minder"]
 
 _SCRIPT_FD, _OUTPUT_FD, _CONTROL_FD, _RULES_FD = 3, 4, 5, 6
 """Where the minder keeps its descriptors; the command inherits only the script, and only when it is long."""
-_LAST_FD = _RULES_FD
 
 _SHELL = "/bin/sh"
 
@@ -37,26 +35,15 @@ _SHELL = "/bin/sh"
 class Confinement:
     """What every command is held in; made once by the helper, applied in each child by a few system calls."""
 
-    def __init__(
-        self,
-        *,
-        mode: str,
-        uid: int,
-        gid: int,
-        workspace: str,
-        limits: dict[str, int],
-        nice: int,
-        landlock: kernel.LandlockRules | None,
-        seccomp: bytes | None,
-    ) -> None:
-        self.mode = mode
+    def __init__(self, settings: Settings, landlock: kernel.LandlockRules | None, seccomp: bytes | None) -> None:
+        self.mode = settings.mode
         """`setuid`: the helper is root and commands are `uid`; `namespace`: a pid and user namespace each;
         `plain`: no wall at all."""
-        self.uid = uid
-        self.gid = gid
-        self.workspace = workspace
-        self.limits = limits
-        self.nice = nice
+        self.uid = settings.uid
+        self.gid = settings.gid
+        self.workspace = settings.workspace
+        self.limits = settings.rlimits
+        self.nice = settings.nice
         self.landlock = landlock
         self.seccomp = seccomp
 
@@ -140,15 +127,7 @@ def _become_minder(job: Job, confinement: Confinement, control: int, output: int
         wanted[_SCRIPT_FD] = job.script
     if confinement.landlock is not None:
         wanted[_RULES_FD] = confinement.landlock.fd
-    # First out of the way, then to their places: any of the low numbers may be in use for another of them.
-    moved = {place: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LAST_FD + 1) for place, fd in wanted.items()}
-    for place in range(_LAST_FD + 1):
-        if place in moved:
-            os.dup2(moved[place], place, inheritable=place <= _SCRIPT_FD)
-        else:
-            with contextlib.suppress(OSError):
-                os.close(place)
-    os.closerange(_LAST_FD + 1, 65536)
+    kernel.keep_only(wanted, inheritable=_SCRIPT_FD)
     if confinement.landlock is not None:
         confinement.landlock.fd = _RULES_FD
     signal.set_wakeup_fd(-1)
@@ -242,13 +221,13 @@ def _become_command(job: Job, confinement: Confinement) -> None:
     confinement.enter()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _change_directory(job.cwds, confinement.workspace)
-    os.execve(_SHELL, job.argv, job.env)
+    os.execve(_SHELL, job.argv, job.env)  # noqa: S606 - the shell is what was asked for
 
 
 def _change_directory(cwds: list[str], workspace: str) -> None:
     """The first of `cwds` that can be entered. A workspace whose mode locks its owner out is opened again:
     `chmod 000 .` is a slip or a trick, never a wish to end all work."""
-    first = None
+    first: OSError | None = None
     for cwd in cwds:
         try:
             os.chdir(cwd)
@@ -262,7 +241,3 @@ def _change_directory(cwds: list[str], workspace: str) -> None:
         except OSError as error:
             first = first or error
     raise first or OSError(errno.ENOENT, "no working directory")
-
-
-if sys.version_info < (3, 9):  # os.pidfd and closerange behave differently below
-    raise SystemExit("the sandbox helper needs Python 3.9 or newer inside the sandbox")

@@ -15,10 +15,7 @@ KEEP_BYTES = 64 << 10
 # Terminal sequences go as a whole, so that `\x1b[31m` leaves no `[31m`. A string sequence (OSC, DCS …) ends
 # at a line break even without its terminator: otherwise one stray byte could hide the rest of the output.
 _SEQUENCES = re.compile(
-    "\x1b\\[[0-?]*[ -/]*[@-~]"
-    "|\x9b[0-?]*[ -/]*[@-~]"
-    "|\x1b[\\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\\\)?"
-    "|\x1b[ -/]*[0-~]"
+    "\x1b\\[[0-?]*[ -/]*[@-~]|\x9b[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\\\)?|\x1b[ -/]*[0-~]"
 )
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

@@ -61,9 +61,7 @@ def _glob(glob: str | None) -> Callable[[str], bool]:
         return lambda name: alone.match(name.rsplit("/", 1)[-1]) is not None
     pieces = []
     for part in re.split(r"(\*\*/|\*\*|\*|\?)", glob.lstrip("/")):
-        pieces.append(
-            {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part) or re.escape(part)
-        )
+        pieces.append({"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part) or re.escape(part))
     whole = re.compile("".join(pieces) + r"\Z")
     return lambda name: whole.match(name) is not None
 

@@ -207,11 +207,7 @@ def build_filter(machine: str, pin_cpus: bool) -> bytes:
         program += _when(number, creates + _argument(index + 1) + no_set_id)
     program += _when(
         ioctl,
-        _argument(1)
-        + _step(_JUMP_EQ, _TIOCSTI, 1, 0)
-        + _step(_JUMP_EQ, _TIOCLINUX, 0, 1)
-        + _refuse(_EPERM)
-        + allow,
+        _argument(1) + _step(_JUMP_EQ, _TIOCSTI, 1, 0) + _step(_JUMP_EQ, _TIOCLINUX, 0, 1) + _refuse(_EPERM) + allow,
     )
     program += _when(
         socket,

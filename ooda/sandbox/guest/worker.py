@@ -46,9 +46,7 @@ def _answer(workspace: Workspace, request: dict[str, Any]) -> bytes:
     except (KeyError, TypeError, ValueError) as error:
         return failure(request.get("id"), GuestError("bad_request", f"the request is malformed: {error!r}"))
     except OSError as error:
-        return failure(
-            request.get("id"), GuestError("failed", f"the file operation failed: {error.strerror}")
-        )
+        return failure(request.get("id"), GuestError("failed", f"the file operation failed: {error.strerror}"))
     except MemoryError:
         return failure(
             request.get("id"), GuestError("too_large", "the sandbox has not enough memory left for that file")
@@ -70,12 +68,10 @@ def _perform(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
             return {"info": workspace.edit(path, data, str(request["sha256"]), mode)}
         return {"info": workspace.write(path, data, mode)}
     if op == "list":
-        return workspace.list(path, int(request["depth"]), int(request["max_entries"]))
+        return workspace.list_entries(path, int(request["depth"]), int(request["max_entries"]))
     if op == "search":
         glob = request.get("glob")
-        return search(
-            workspace, request["pattern"], path, glob, bool(request["regex"]), int(request["max_hits"])
-        )
+        return search(workspace, request["pattern"], path, glob, bool(request["regex"]), int(request["max_hits"]))
     raise GuestError("unknown_op", f"{op!r} is not a file operation; known are {', '.join(OPERATIONS)}")
 
 

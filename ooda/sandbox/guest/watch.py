@@ -1,0 +1,107 @@
+"""Limits that the kernel does not hold here: the size of the workspace, and memory where there is no cgroup."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+from .kernel import keep_only
+from .loop import Loop
+from .settings import Settings
+from .tree import resident_bytes
+from .worker import disk_usage
+
+__all__ = ["Measurement", "Watch"]
+
+_EVERY_S = 0.25
+_STEP_BYTES = 32 << 20
+"""The workspace is measured when its file system lost this much: asking for that is one system call, while
+measuring costs a look at every file."""
+
+
+class Measurement:
+    """A measuring of the workspace in a child process: a large tree takes seconds."""
+
+    def __init__(self, loop: Loop, root: str, done: Callable[[int | None], None]) -> None:
+        """`done` gets the bytes, or None when nothing could be measured. Raises OSError when no process can be made."""
+        self._loop = loop
+        self._done = done
+        self._data = b""
+        reader, writer = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(reader)
+            os.close(writer)
+            raise
+        if pid == 0:
+            try:
+                keep_only({3: writer})
+                os.write(3, json.dumps(disk_usage(root)[0]).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        self._reader = reader
+        loop.listen(reader, self._read)
+
+    def _read(self) -> None:
+        data = os.read(self._reader, 64)
+        if data:
+            self._data += data
+            return
+        self._loop.forget(self._reader)
+        os.close(self._reader)
+        self._done(int(self._data) if self._data else None)
+
+
+class Watch:
+    """Looks every quarter of a second while commands run; `exceeded` is called with the name of the limit."""
+
+    def __init__(self, loop: Loop, settings: Settings, exceeded: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._exceeded = exceeded
+        self._next = 0.0
+        self._free: int | None = None
+        self._measured: int | None = None
+        self._measuring = False
+
+    def due(self) -> float:
+        """When to look next, on the monotonic clock."""
+        return self._next
+
+    def tend(self, now: float) -> None:
+        """Look, when it is time."""
+        if now < self._next:
+            return
+        self._next = now + _EVERY_S
+        ceiling = self._settings.watch_memory_bytes
+        if ceiling is not None and resident_bytes() > ceiling:
+            self._exceeded("memory")
+        facts = os.statvfs(self._settings.workspace)
+        free = facts.f_bavail * facts.f_frsize
+        if self._free is None or self._free - free >= _STEP_BYTES:
+            self._measure(free)
+        else:
+            self._free = max(self._free, free)
+
+    def _measure(self, free: int) -> None:
+        if self._measuring:
+            return
+        self._free = free
+        try:
+            Measurement(self._loop, self._settings.workspace, self._judge)
+            self._measuring = True
+        except OSError:  # the process limit is reached, which must not be a way round this one
+            self._judge(disk_usage(self._settings.workspace)[0])
+
+    def _judge(self, used: int | None) -> None:
+        self._measuring = False
+        if used is None:
+            return
+        before, self._measured = self._measured, used
+        # A workspace that was over the limit from the start, or is shrinking, is left alone: otherwise no
+        # command could ever clean it up.
+        if used > self._settings.disk_bytes and before is not None and used > before:
+            self._exceeded("disk")
