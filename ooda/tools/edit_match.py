@@ -19,8 +19,9 @@ __all__ = ["Edit", "apply_edit", "is_crlf", "nearest_lines", "to_crlf"]
 
 _LOOSE_BYTES = 200_000
 """Longest `old` matched loosely; anything longer is a file and belongs to write_file."""
-_FUZZY_LINES = 4_000
-"""Most lines compared letter by letter when showing the nearest ones."""
+_FUZZY_LINES = 200
+"""Lines compared letter by letter when showing the nearest ones: those that share most words."""
+_WORD = re.compile(r"\w+")
 _SHOWN_LINES = 12
 
 
@@ -151,13 +152,15 @@ def _best_window(lines: list[str], wanted: list[str]) -> int:
         best = max(hits, key=lambda index: len(sought.keys() & set(squeezed[index : index + span])))
         return max(0, best - 1)
     longest = max(wanted, key=len).strip()
+    words = set(_WORD.findall(longest))
+    likely = sorted(range(len(lines)), key=lambda index: -len(words.intersection(_WORD.findall(lines[index]))))
     matcher = SequenceMatcher(b=longest, autojunk=False)
 
     def likeness(index: int) -> float:
         matcher.set_seq1(lines[index].strip()[:300])
-        return matcher.ratio() if matcher.quick_ratio() > 0.3 else 0.0
+        return matcher.ratio()
 
-    return max(0, max(range(min(len(lines), _FUZZY_LINES)), key=likeness) - 1)
+    return max(0, max(likely[:_FUZZY_LINES], key=likeness) - 1)
 
 
 def _occurrences(text: str, old: str) -> list[int]:

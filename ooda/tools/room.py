@@ -25,6 +25,7 @@ __all__ = ["CallFacts", "FolderSpool", "GitTarget", "Spool", "SpoolPart", "ToolR
 
 _MAX_KEPT_BYTES = 16 << 20
 """What is kept of one output."""
+_KEPT_BYTES = 16 << 20
 _HANDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -53,6 +54,14 @@ class FolderSpool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def keep(self, call: str, text: str) -> str:
+        """Store a text (its first 16 MiB) for reading back; gives its handle. The same call's text is replaced."""
+        handle = "out-" + re.sub(r"[^A-Za-z0-9._-]", "_", call)[:90]
+        path = self._folder / handle
+        path.unlink(missing_ok=True)
+        path.write_bytes(text.encode()[:_KEPT_BYTES])
+        return handle
 
     def read(self, handle: str, offset: int, limit: int) -> SpoolPart:
         unknown = f"no output is kept under {handle!r}; use a handle that an earlier result named"
