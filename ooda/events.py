@@ -198,6 +198,8 @@ class RunStarted(_Event, tag=True, frozen=True, kw_only=True):
     run_by: str = ""
     """Who started it: an operating-system user or an API caller; named by the audit."""
     parent: str = ""
+    enclosure: Body = EMPTY
+    """What stands around its commands (backend, image, probes, what is missing), as JSON."""
     cassette: str = ""
     """SHA-256 of the cassette whose model replies this run replays; empty when live."""
 
@@ -421,6 +423,7 @@ class Resumed(_Event, tag=True, frozen=True, kw_only=True):
 
     by: str
     limits: Limits | None = None
+    enclosure: Body = EMPTY
 
 
 class Patched(_Event, tag=True, frozen=True, kw_only=True):

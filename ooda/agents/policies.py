@@ -11,7 +11,7 @@ from typing import Any
 from ooda.events import Body, canonical
 from ooda.runtime.decide import Action, Decision, PolicyDecider, Result, Situation
 
-__all__ = ["call_once", "one_call", "tool_action"]
+__all__ = ["call_once", "keep", "one_call", "tool_action"]
 
 _TRIES = 3
 """Times a policy makes a call that was interrupted by a restart before it gives up."""
@@ -34,14 +34,14 @@ def one_call(
         done: What a result with status ok or no_data means.
         failed: What any other result means; by default the run stops, refused when the gate said no.
     """
-    return PolicyDecider(lambda situation: call_once(situation, action, done, failed or _stop))
+    return PolicyDecider(lambda situation: call_once(situation, action, done, failed))
 
 
 def call_once(
     situation: Situation,
     action: Callable[[Situation], Action],
     done: Callable[[Situation, Result], Decision],
-    failed: Callable[[Situation, Result], Decision],
+    failed: Callable[[Situation, Result], Decision] | None = None,
 ) -> Decision:
     """The decision of a one-call phase in this situation."""
     if not situation.results:
@@ -52,7 +52,7 @@ def call_once(
         return Decision(actions=(action(situation),), reason=f"{result.tool} was interrupted; it is made again")
     if result.status in ("ok", "no_data"):
         return done(situation, result)
-    return failed(situation, result)
+    return (failed or _stop)(situation, result)
 
 
 def _stop(situation: Situation, result: Result) -> Decision:

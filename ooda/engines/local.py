@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol, assert_never
+from collections.abc import Coroutine
+from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
 
-from ooda.errors import (
-    BudgetExceededError,
-    ContextOverflowError,
-    CredentialError,
-    DivergenceError,
-    ModelOutputError,
-    ModelUnavailableError,
-    RefusedError,
-    UserError,
-)
+from ooda.errors import RefusedError
 from ooda.events import (
     ApprovalAnswered,
     Body,
-    ModelFailed,
     Notified,
     Resumed,
     RunStarted,
-    Status,
     Stopped,
     TimerFired,
     TimerSet,
@@ -41,7 +30,7 @@ from ooda.events import (
 from ooda.governance.call import Allowed, NeedsApproval, ProposedCall, Refused
 from ooda.governance.gate import Gate
 from ooda.governance.recorder import Recorder
-from ooda.ids import effect_key
+from ooda.labels import TOOL
 from ooda.runtime.commands import (
     AskHuman,
     CallModel,
@@ -54,10 +43,14 @@ from ooda.runtime.commands import (
     Stop,
 )
 from ooda.runtime.state import OpenCall, RunState
+from ooda.store import Tx
 
 __all__ = ["Answer", "Ending", "LocalEngine", "Person", "World"]
 
 Commands = tuple[Command, ...]
+_NANO = 1_000_000_000
+_GRACE_S = 8.0
+"""How long open effects get to end after an interrupt; a graceful stop takes at most ten seconds."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -70,7 +63,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Person(Protocol):
-    """The person at the other end. Without one, questions wait and the process ends with exit code 75."""
+    """The person at the other end. Without one, questions wait and the engine comes back."""
 
     async def approve(self, ask: AskHuman) -> Answer: ...
 
@@ -82,29 +75,37 @@ class Person(Protocol):
 class World(Protocol):
     """What the engine needs beside the gate: the model, notices and children of this run."""
 
-    async def ask_model(self, command: CallModel, gate: Gate) -> Commands:
-        """Render the request, pass the gate, send it; gives the commands that answer the recorded reply."""
+    async def ask_model(self, command: CallModel) -> Commands:
+        """Render the request, pass the door, send it; gives the commands that follow the recorded answer."""
         ...
 
-    def notify(self, event: Notified) -> Callable[..., None]:
-        """What to write with the notice in its transaction (outbox, activities)."""
+    async def abandon(self, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Commands:
+        """Close a model call that was cut off: charged when it had been sent, released when not."""
         ...
 
-    async def spawn(self, command: Spawn) -> Commands: ...
+    def enqueue(self, tx: Tx, seq: int, notified: Notified) -> None:
+        """What is written with a notice in its transaction: outbox and activities."""
+        ...
+
+    async def spawn(self, command: Spawn) -> Commands:
+        """Run a child to its end; gives the commands that follow its ChildStopped."""
+        ...
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """Why the engine came back."""
+    """Why the engine came back: a Stopped status, or `waiting` for somebody who is not there."""
 
     state: RunState
-    status: Status | Literal["waiting"]
+    status: str
     reason: str
 
 
 class LocalEngine:
     """Runs one run until it stops or waits for somebody who is not there."""
 
-    def __init__(self, recorder: Recorder, gate: Gate, world: World, *, owner: str, person: Person | None = None) -> None:
+    def __init__(
+        self, recorder: Recorder, gate: Gate, world: World, *, owner: str, person: Person | None = None
+    ) -> None:
         self._recorder = recorder
         self._gate = gate
         self._world = world
@@ -115,6 +116,7 @@ class LocalEngine:
         self._inbox: deque[TimerFired | UserMessage] = deque()
         self._woken = asyncio.Event()
         self._interrupted = ""
+        self._left = False
 
     @property
     def state(self) -> RunState:
@@ -141,68 +143,243 @@ class LocalEngine:
         self._interrupted = reason
         self._woken.set()
 
+    async def interrupt_turn(self, reason: str) -> None:
+        """End what is running and wait for the person's next message; the session goes on (chat)."""
+        await self._end_tasks()
+        await self._close_calls(reason)
+        if self.state.ask:
+            self._carry_out(await self._world.abandon(self.state.ask, "cancelled", reason))
+        self._woken.set()
+
     # -- the drive --------------------------------------------------------------------------------------
 
     async def _drive(self, commands: Commands) -> Ending:
-        waker = asyncio.ensure_future(self._woken.wait())
         try:
             self._carry_out(commands)
             while self.state.is_alive and not self._interrupted:
                 if self._inbox:
                     self._carry_out(await self._recorder.record(self._inbox.popleft()))
-                    continue
-                if not self._tasks:
-                    return self._ending("waiting", self._waits_for())
-                done, _ = await asyncio.wait((*self._tasks, waker), return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if task is waker:
-                        self._woken.clear()
-                        waker = asyncio.ensure_future(self._woken.wait())
-                    else:
-                        self._tasks.pop(task)  # type: ignore[arg-type]  # `wait` mixes the waker's type in
-                        self._carry_out(task.result())  # type: ignore[arg-type]
+                elif self._tasks:
+                    await self._one_more()
+                elif self._left or self._person is None or not self.state.waiting:
+                    return Ending(self.state, "waiting", _waits_for(self.state))
+                else:
+                    await self._woken.wait()
+                    self._woken.clear()
             if self.state.is_alive:
-                await self._close_open()
+                await self._end_tasks()
+                await self._close_calls(self._interrupted)
+                if self.state.ask:
+                    await self._world.abandon(self.state.ask, "interrupted", self._interrupted)
                 await self._recorder.record(Stopped(status="cancelled", reason=self._interrupted))
-            return self._ending(self.state.status, self.state.reason)
+            return Ending(self.state, self.state.status, self.state.reason)
         finally:
-            waker.cancel()
             for timer in self._timers.values():
                 timer.cancel()
             await self._end_tasks()
+
+    async def _one_more(self) -> None:
+        """Wait until a command is answered, or somebody outside wants something."""
+        waker = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait((*self._tasks, waker), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waker.cancel()
+        self._woken.clear()
+        for task in [task for task in self._tasks if task.done()]:
+            del self._tasks[task]
+            self._carry_out(task.result())
 
     def _carry_out(self, commands: Commands) -> None:
         for command in commands:
             if (work := self._work(command)) is not None:
                 self._tasks[asyncio.ensure_future(work)] = command
 
-    def _work(self, command: Command) -> Awaitable[Commands] | None:
+    def _work(self, command: Command) -> Coroutine[Any, Any, Commands] | None:
         match command:
             case CallModel():
-                return self._call_model(command)
-            case CallTool():
-                return self._call_tool(ProposedCall(
-                    call=command.call,
-                    tool=command.tool,
-                    arguments=self._recorder.text_of(command.arguments),
-                    approval=command.approval,
-                ))
-            case RunCli():
-                arguments = {"prompt": self._recorder.text_of(command.prompt), "deadline_s": command.deadline_s}
-                return self._call_tool(ProposedCall(
-                    call=command.call,
-                    tool=f"cli:{command.profile}",
-                    arguments=msgspec.json.encode(arguments).decode(),
-                ))
+                return self._world.ask_model(command)
+            case CallTool() | RunCli():
+                return self._call_tool(self._proposed(command))
             case AskHuman():
                 return None if self._person is None else self._ask_person(command, self._person)
             case SetTimer():
                 return self._set_timer(command)
             case Notify():
-                return self._notify(command)
+                notified = Notified(
+                    notice=command.notice, kind_=command.kind, message=command.message, details=command.details
+                )
+                return self._recorder.record(
+                    notified, label=TOOL, also=lambda tx, seq: self._world.enqueue(tx, seq, notified)
+                )
             case Spawn():
                 return self._world.spawn(command)
             case Stop():
                 return self._stop(command)
             case _:
                 assert_never(command)
+
+    # -- commands ---------------------------------------------------------------------------------------
+
+    def _proposed(self, command: CallTool | RunCli) -> ProposedCall:
+        if isinstance(command, CallTool):
+            text = self._recorder.text_of(command.arguments)
+            return ProposedCall(call=command.call, tool=command.tool, arguments=text, approval=command.approval)
+        given = {"prompt": self._recorder.text_of(command.prompt), "deadline_s": command.deadline_s}
+        return ProposedCall(
+            call=command.call, tool=f"cli:{command.profile}", arguments=msgspec.json.encode(given).decode()
+        )
+
+    async def _call_tool(self, call: ProposedCall) -> Commands:
+        verdict = self._gate.decide(call, self._recorder.loop.situation(self.state))
+        match verdict:
+            case Allowed():
+                _, commands = await self._gate.execute(verdict)
+                return commands
+            case Refused():
+                return await self._gate.refuse(call, verdict)
+            case NeedsApproval():
+                return await self._gate.ask_approval(call, verdict)
+            case _:
+                assert_never(verdict)
+
+    async def _ask_person(self, ask: AskHuman, person: Person) -> Commands:
+        if ask.ask == "message":
+            text = await person.message(ask.prompt)
+            if text is None:
+                self._left = True
+                return ()
+            return await self._recorder.record(UserMessage(text=Body(text), author=self._owner))
+        call = next(c for c in self.state.calls if c.waiting == ask.id)
+        answer = await person.approve(ask)
+        answered = ApprovalAnswered(
+            approval=ask.id,
+            call=call.call,
+            answer=answer.answer,
+            by=answer.by,
+            note=answer.note,
+            arguments=Body(answer.arguments) if answer.arguments is not None else None,
+        )
+        try:
+            return await self._gate.answer(answered)
+        except RefusedError:
+            # Answered elsewhere, or expired, while the person was typing: what stands in the store counts.
+            return await self._take_answer(call)
+
+    async def _set_timer(self, command: SetTimer) -> Commands:
+        commands = await self._recorder.record(TimerSet(timer=command.timer, at_ns=command.at_ns), label=TOOL)
+        if command.timer in self._timers:
+            self._timers[command.timer].cancel()
+        delay_s = max(0.0, (command.at_ns - self._recorder.clock.now_ns()) / _NANO)
+        self._timers[command.timer] = asyncio.get_running_loop().call_later(delay_s, self._fire, command.timer)
+        return commands
+
+    def _fire(self, timer: str) -> None:
+        self._inbox.append(TimerFired(timer=timer))
+        self._woken.set()
+
+    async def _stop(self, command: Stop) -> Commands:
+        others = [task for task, running in self._tasks.items() if not isinstance(running, Stop)]
+        notices = [task for task in others if isinstance(self._tasks[task], Notify)]
+        if notices:
+            await asyncio.wait(notices)
+        await self._cancel([task for task in others if task not in notices])
+        await self._close_calls(command.reason)
+        return await self._recorder.record(Stopped(status=command.status, reason=command.reason))
+
+    # -- closing and taking up --------------------------------------------------------------------------
+
+    async def _end_tasks(self) -> None:
+        tasks, self._tasks = list(self._tasks), {}
+        await self._cancel(tasks)
+
+    async def _cancel(self, tasks: list[asyncio.Task[Commands]]) -> None:
+        for task in tasks:
+            self._tasks.pop(task, None)
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE_S)
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _close_calls(self, reason: str) -> None:
+        """Close every call whose intent is journaled and whose result is not."""
+        for call in self.state.open_started:
+            if call.waiting:
+                continue
+            again = self._gate.effect_of(call.tool) in ("keyed", "once")
+            await self._recorder.record(
+                ToolInterrupted(
+                    call=call.call,
+                    tool=call.tool,
+                    outcome="unknown" if again else "not_repeated",
+                    text=Body(f"`{call.tool}` was interrupted ({reason}). It was ended, and it is not repeated."),
+                ),
+                label=TOOL,
+            )
+
+    async def _reconcile(self) -> None:
+        """Settle what a killed or stopped owner left open, by effect class, before the run goes on."""
+        if self.state.ask:
+            await self._world.abandon(self.state.ask, "interrupted", "the run was interrupted during this call")
+        for call in self.state.open_started:
+            if call.waiting:
+                await self._take_answer(call)
+                continue
+            match self._gate.effect_of(call.tool):
+                case "pure" | "keyed":
+                    continue  # done again, a keyed one under the key of its first attempt
+                case "local":
+                    await self._interrupted_call(
+                        call,
+                        "not_repeated",
+                        f"`{call.tool}` was interrupted by a restart of this run. It is not repeated: it may have "
+                        "done all, part or none of its work. Look at the workspace before you go on.",
+                    )
+                case "once":
+                    await self._probe(call)
+        for call in self.state.calls:
+            if call.waiting and not call.started:
+                await self._take_answer(call)
+
+    async def _probe(self, call: OpenCall) -> None:
+        proposed = self._proposed(CallTool(call.call, call.tool, call.arguments))
+        match await self._gate.probe(proposed, call.key):
+            case "happened":
+                text = f"`{call.tool}` had its effect before the restart; it was not repeated."
+                await self._recorder.record(
+                    ToolReturned(call=call.call, tool=call.tool, status="ok", text=Body(text)), label=TOOL
+                )
+            case "did_not":
+                await self._interrupted_call(call, "did_not", f"`{call.tool}` did not happen before the restart.")
+            case "unknown":
+                await self._interrupted_call(call, "unknown", f"Nobody can tell whether `{call.tool}` happened.")
+                shown = (
+                    f"`{call.tool}` was interrupted, and it cannot be found out whether it had its effect.\n"
+                    f"Look, then answer: ooda runs decide {self.state.run} {call.call} --happened | --did-not"
+                )
+                await self._gate.ask_decision(proposed, shown)
+
+    async def _interrupted_call(
+        self, call: OpenCall, outcome: Literal["not_repeated", "did_not", "unknown"], text: str
+    ) -> None:
+        await self._recorder.record(
+            ToolInterrupted(call=call.call, tool=call.tool, outcome=outcome, text=Body(text)), label=TOOL
+        )
+
+    async def _take_answer(self, call: OpenCall) -> Commands:
+        """Bring an answer that was given outside this process (or an expiry) into the journal."""
+        answered = self._gate.answer_in_store(call)
+        return await self._recorder.record(answered) if answered is not None else ()
+
+
+def _waits_for(state: RunState) -> str:
+    if not state.waiting:
+        return "nothing is left to do"
+    ask = state.waiting[0]
+    if ask.ask == "message":
+        return f"It waits for a message: ooda runs resume {state.run}"
+    if ask.ask == "decision":
+        return ask.prompt
+    return f"It waits for approval {ask.id}: ooda approvals answer {ask.id} --approve | --reject"

@@ -100,7 +100,8 @@ class Recorder:
             entry = Entry(clean, at_ns, label)
             state, commands = self.loop.advance(self.state, entry)
             sealed = self._seal(seq, entry, state.derived)
-            self.store.append(tx, [row for row, _ in sealed], self.fence)
+            waits = "waiting" if state.life == "waiting" else None
+            self.store.append(tx, [row for row, _ in sealed], self.fence, status=waits)
             if also is not None:
                 also(tx, seq)
             # State, hash and prompt move inside the transaction: works of one commit run one after the other, and a
@@ -132,5 +133,3 @@ class Recorder:
         reference = self.store.blobs.put(text)
         self._texts[reference.digest] = text
         return reference
-
-

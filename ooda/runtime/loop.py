@@ -63,7 +63,7 @@ from ooda.runtime.commands import (
 )
 from ooda.runtime.compaction import cut_point, wants_compaction
 from ooda.runtime.decide import Action, Decision, Notice, Result, Situation
-from ooda.runtime.state import Life, OpenCall, RunState
+from ooda.runtime.state import Fingerprint, Life, OpenCall, RunState
 from ooda.runtime.stuck import KEPT, fingerprint, judge
 
 __all__ = ["CONTEXT_KINDS", "Loop", "chain", "words_of"]
@@ -811,21 +811,14 @@ class _Turn:
         known = {r.call: r for r in state.results}
         known[result.call] = result
         results = tuple(known[c.call] for c in state.calls if c.call in known)
-        recent = state.recent
-        if not self._traits(result.tool).is_poll:
-            mark = fingerprint(
-                result.tool,
-                call.arguments.text or call.arguments.digest,
-                result.text.text or result.text.digest,
-                not result.is_ok,
-            )
-            recent = (*recent[-KEPT + 1 :], mark)
         spent = msgspec.structs.replace(state.spent, tool_calls=state.spent.tool_calls + 1)
-        self._set(results=results, recent=recent, spent=spent)
+        self._set(results=results, spent=spent)
         if len(results) < len(state.calls):
             self._issue()
             return
-        self._set(calls=(), attempts=state.attempts + 1)
+        marks = (self._fingerprint(call, known[call.call]) for call in state.calls if not self._traits(call.tool).is_poll)
+        recent = (*state.recent, *marks)[-KEPT:]
+        self._set(calls=(), recent=recent, attempts=state.attempts + 1)
         if self._is_over:
             return
         if (notice := self._phase.stepped(self.situation())) is not None:
@@ -838,6 +831,15 @@ class _Turn:
             self._set(nudges=state.nudges + 1, recent=())
             self._nudge(f"You are repeating yourself: {stuck}. Look at what it says, and try something else.")
         self._decide()
+
+    @staticmethod
+    def _fingerprint(call: OpenCall, result: Result) -> Fingerprint:
+        return fingerprint(
+            call.tool,
+            call.arguments.text or call.arguments.digest,
+            result.text.text or result.text.digest,
+            not result.is_ok,
+        )
 
     def _notify(self, notice: Notice) -> None:
         number = self.state.next_seq + len(self.derived) + len(self.state.notices)

@@ -23,9 +23,8 @@ from ooda.tools.plan import PlanHolder
 
 __all__ = ["CallFacts", "FolderSpool", "GitTarget", "Spool", "SpoolPart", "ToolRoom"]
 
-_MAX_KEPT_BYTES = 16 << 20
-"""What is kept of one output."""
 _KEPT_BYTES = 16 << 20
+"""What is kept of one output."""
 _HANDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -55,14 +54,6 @@ class FolderSpool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, call: str, text: str) -> str:
-        """Store a text (its first 16 MiB) for reading back; gives its handle. The same call's text is replaced."""
-        handle = "out-" + re.sub(r"[^A-Za-z0-9._-]", "_", call)[:90]
-        path = self._folder / handle
-        path.unlink(missing_ok=True)
-        path.write_bytes(text.encode()[:_KEPT_BYTES])
-        return handle
-
     def read(self, handle: str, offset: int, limit: int) -> SpoolPart:
         unknown = f"no output is kept under {handle!r}; use a handle that an earlier result named"
         if not _HANDLE.fullmatch(handle):
@@ -79,10 +70,11 @@ class FolderSpool:
             return SpoolPart(file.read(limit), offset, facts.st_size)
 
     def keep(self, call: str, text: str) -> str:
-        """Keep a text that no command wrote (the gate's cap on any other tool); gives its handle."""
+        """Keep a text that no command wrote (its first 16 MiB); gives its handle. The same call's text is replaced."""
         handle = "call-" + re.sub(r"[^A-Za-z0-9._-]", "_", call)[:90]
-        data = text.encode(errors="replace")[:_MAX_KEPT_BYTES]
+        data = text.encode(errors="replace")[:_KEPT_BYTES]
         self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / handle).unlink(missing_ok=True)
         (self._folder / handle).write_bytes(data)
         return handle
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from ooda.agents.coding.report import validation_text
-from ooda.agents.policies import keep, one_call, tool_action
+from ooda.agents.policies import call_once, keep, one_call, tool_action
 from ooda.events import Body
 from ooda.prompts import render
 from ooda.runtime.agent import AgentSpec, Phase, Traits
@@ -80,13 +82,12 @@ def _phases(task: CodingTask) -> tuple[Phase, ...]:
         Phase(
             name="initialise",
             decider=PolicyDecider(lambda situation: _initialise(task, situation)),
-            tools=("prepare_environment",),
             entered=lambda situation: Notice("workflow_started", f"Work on “{task.task.title}” begins"),
         ),
         Phase(
             name="clone",
-            decider=one_call(lambda s: tool_action("git_clone"), _cloned),
-            tools=("git_clone",),
+            decider=PolicyDecider(lambda situation: _clone(task, situation)),
+            tools=("git_clone", "prepare_environment"),
         ),
         Phase(
             name="branch",
@@ -135,16 +136,23 @@ def _initialise(task: CodingTask, situation: Situation) -> Decision:
             reason="This task ends with a push, and the task does not grant it. "
             "Add `grants: [push_feature_branch]` to the task, and run it again.",
         )
-    if not task.environment.setup:
-        return Decision(done=True, reason="nothing to prepare")
-    if not situation.results:
-        return Decision(actions=(tool_action("prepare_environment"),), reason="prepare the environment")
-    result = situation.results[-1]
-    if result.status == "interrupted" and situation.attempts < 3:
-        return Decision(actions=(tool_action("prepare_environment"),), reason="prepare the environment again")
-    if result.is_ok:
-        return Decision(done=True, reason="the environment is ready")
-    return Decision(stop="failed", reason=f"The environment could not be prepared: {result.text.text.strip()}")
+    return Decision(done=True, reason="the task is understood")
+
+
+def _clone(task: CodingTask, situation: Situation) -> Decision:
+    """Clone; then, where the task says so, prepare the environment (its commands may need the repository's files)."""
+    last = situation.results[-1] if situation.results else None
+    if last is not None and last.tool == "git_clone" and last.is_ok and task.environment.setup:
+        cloned = _cloned(situation, last)
+        actions = (tool_action("prepare_environment", commands=list(task.environment.setup)),)
+        return msgspec.structs.replace(cloned, done=False, actions=actions)
+    if last is not None and last.tool == "prepare_environment":
+        return call_once(
+            situation,
+            lambda s: tool_action("prepare_environment", commands=list(task.environment.setup)),
+            lambda s, result: Decision(done=True, reason="the environment is ready"),
+        )
+    return call_once(situation, lambda s: tool_action("git_clone"), _cloned)
 
 
 def _cloned(situation: Situation, result: Result) -> Decision:
@@ -219,7 +227,11 @@ def _validated(situation: Situation, result: Result) -> Decision:
 
 def _commit_message(task: CodingTask, situation: Situation) -> str:
     summary = str(situation.facts.get("summary", "")).strip()
-    return f"{task.task.title.strip()}\n\n{summary}\n\nTask: {task.task.id}\n" if summary else f"{task.task.title}\n\nTask: {task.task.id}\n"
+    return (
+        f"{task.task.title.strip()}\n\n{summary}\n\nTask: {task.task.id}\n"
+        if summary
+        else f"{task.task.title}\n\nTask: {task.task.id}\n"
+    )
 
 
 def _committed(situation: Situation, result: Result) -> Decision:

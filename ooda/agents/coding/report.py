@@ -96,7 +96,7 @@ def _plan(encoded: str) -> ImplementationPlan:
     if not encoded:
         return ImplementationPlan()
     given = msgspec.json.decode(encoded)
-    steps = tuple(step["step"] if isinstance(step, dict) else str(step) for step in given.get("steps", ()))
+    steps = tuple(step["description"] if isinstance(step, dict) else str(step) for step in given.get("steps", ()))
     return ImplementationPlan(
         steps=steps,
         files_to_create=tuple(given.get("files_to_create", ())),
@@ -112,5 +112,3 @@ def validation_text(validation: Mapping[str, Any]) -> str:
     head = f"{passed} tests passed, {failed} failed" if passed or failed else "no tests were counted"
     issues = [f"- {issue}" for issue in validation.get("issues", ())]
     return "\n".join([head, *issues])
-
-

@@ -1,0 +1,192 @@
+"""What each kind of task makes of a run: its agent, tools, workspace, targets, limits and environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ooda.agents.chat import chat_agent
+from ooda.agents.coding import coding_agent
+from ooda.amounts import usd_to_nano
+from ooda.api.coding import CODING_TOOLS, git_target
+from ooda.api.request import Launch
+from ooda.api.session import Session
+from ooda.engines.world import Topic
+from ooda.errors import ConfigError, UserError
+from ooda.events import Limits
+from ooda.runtime.agent import AgentSpec, Traits
+from ooda.sandbox import Bind, Network
+from ooda.services.git import WorkRepo
+from ooda.task import ChatTask, CodingTask, SecretRef, Task
+from ooda.tools.declare import ToolDeclaration
+from ooda.tools.room import GitTarget
+
+__all__ = ["RunKind", "kind_of", "tools_of"]
+
+VENV = "/opt/venv"
+"""Where a task's virtual environment is shown inside the sandbox."""
+
+
+class RunKind(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's makings, as its kind and its task say."""
+
+    agent: AgentSpec
+    tools: tuple[ToolDeclaration, ...]
+    workspace: Path
+    limits: Limits
+    model: str
+    base_url: str
+    temperature_milli: int | None
+    grants: tuple[str, ...]
+    targets: tuple[str, ...]
+    """What in the outside world the typed task names."""
+    topic: Topic
+    git: WorkRepo | None = None
+    target: GitTarget | None = None
+    validation: tuple[str, ...] = ()
+    image: str | None = None
+    network: Network = Network()
+    binds: tuple[Bind, ...] = ()
+    env: Mapping[str, Any] = {}
+    asks_first_write: bool = False
+
+    def environment(self, secrets: Mapping[str, Any]) -> dict[str, str]:
+        """The environment of every command; references become the secrets they name."""
+        filled = {
+            name: secrets[value.secret_ref].get_secret_value() if isinstance(value, SecretRef) else value
+            for name, value in self.env.items()
+        }
+        if any(bind.target == VENV for bind in self.binds):
+            filled.setdefault("PATH", f"{VENV}/bin:/usr/local/bin:/usr/bin:/bin")
+            filled.setdefault("VIRTUAL_ENV", VENV)
+        return filled
+
+
+def tools_of(task: Task) -> tuple[ToolDeclaration, ...]:
+    """The tools a task's agent may be given.
+
+    Raises:
+        UserError: this version has no agent for the kind.
+    """
+    if isinstance(task, CodingTask | ChatTask):
+        return CODING_TOOLS
+    raise UserError(
+        f"tasks of kind `{task.kind}` can be checked but not run by this version; `coding` and `chat` can be run"
+    )
+
+
+def kind_of(session: Session, launch: Launch, run: str, secrets: Mapping[str, Any]) -> RunKind:
+    """The makings of a run of this task.
+
+    Raises:
+        UserError: no agent for this kind, or a path in the task does not exist.
+    """
+    task = launch.loaded.task
+    match task:
+        case CodingTask():
+            return _coding(session, launch, task, run, secrets)
+        case ChatTask():
+            return _chat(session, launch, task, run)
+        case _:
+            tools_of(task)
+            raise UserError(f"tasks of kind `{task.kind}` cannot be run by this version")
+
+
+def _coding(session: Session, launch: Launch, task: CodingTask, run: str, secrets: Mapping[str, Any]) -> RunKind:
+    places = session.places.run(run)
+    target = git_target(task, secrets, launch.loaded.folder)
+    kind = _common(
+        session,
+        launch,
+        agent=coding_agent(task, _traits(CODING_TOOLS)),
+        workspace=places.workspace,
+        topic=Topic(company_id=task.task.company_id, project_id=task.task.project_id, task_id=task.task.id),
+        git=WorkRepo(places.git, places.workspace),
+    )
+    return msgspec.structs.replace(
+        kind,
+        target=target,
+        targets=(target.remote.url,),
+        validation=task.validation if isinstance(task.validation, tuple) else (),
+    )
+
+
+def _chat(session: Session, launch: Launch, task: ChatTask, run: str) -> RunKind:
+    folder = (launch.loaded.folder / Path(task.folder).expanduser()).resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"the chat's folder {str(folder)!r} is no folder; name one that exists")
+    chat = session.settings.chat
+    kind = _common(
+        session,
+        launch,
+        agent=chat_agent(
+            task.message or "",
+            task.agent.instructions or "",
+            folder.name,
+            chat.steps_per_turn,
+            _traits(CODING_TOOLS),
+        ),
+        workspace=folder,
+        topic=Topic(company_id="local", project_id="chat", task_id=run),
+        git=WorkRepo(session.places.run(run).git, folder, is_owned=False),
+    )
+    # A session lasts as long as its person likes; money and the steps of a turn are what bounds it.
+    limits = msgspec.structs.replace(
+        kind.limits, steps=100_000, cost_nano=usd_to_nano(task.limits.usd or chat.session_usd)
+    )
+    return msgspec.structs.replace(kind, limits=limits, asks_first_write=True)
+
+
+def _common(
+    session: Session, launch: Launch, *, agent: AgentSpec, workspace: Path, topic: Topic, git: WorkRepo
+) -> RunKind:
+    task, settings = launch.loaded.task, session.settings
+    model = launch.model or task.agent.model or settings.model.name
+    temperature = task.model.temperature if task.model.temperature is not None else settings.model.temperature
+    return RunKind(
+        agent=agent,
+        tools=tools_of(task),
+        workspace=workspace,
+        limits=task.limits.to_limits(settings.limit_defaults()),
+        model=launch.cassette.started.model if launch.cassette is not None else model,
+        base_url=launch.base_url or str(task.model.base_url or settings.model.base_url or ""),
+        temperature_milli=round(temperature * 1000) if temperature is not None else None,
+        grants=task.grants,
+        targets=(),
+        topic=topic,
+        git=git,
+        image=task.environment.image,
+        network=Network((*settings.sandbox.hosts, *task.environment.hosts)),
+        binds=_binds(task, launch.loaded.folder),
+        env=task.environment.env,
+    )
+
+
+def _traits(tools: tuple[ToolDeclaration, ...]) -> dict[str, Traits]:
+    return {declaration.name: declaration.traits for declaration in tools}
+
+
+def _binds(task: Task, folder: Path) -> tuple[Bind, ...]:
+    """The host folders shown inside, the virtual environment first; its interpreter's own folder comes along."""
+    binds = []
+    if task.environment.venv:
+        venv = _folder(task.environment.venv, folder, "environment.venv")
+        binds.append(Bind(venv, VENV))
+        python = venv / "bin" / "python"
+        home = python.resolve().parent.parent if python.exists() else None
+        if home is not None and not home.is_relative_to("/usr") and home != venv:
+            binds.append(Bind(home, str(home)))
+        binds.append(Bind(venv, str(venv)))  # scripts of a venv name their interpreter by its own path
+    for bind in task.environment.binds:
+        binds.append(Bind(_folder(bind.source, folder, "environment.binds"), bind.target))
+    return tuple(binds)
+
+
+def _folder(given: str, base: Path, field: str) -> Path:
+    path = (base / Path(given).expanduser()).absolute()
+    if not path.is_dir():
+        raise ConfigError(f"`{field}` names {given!r}, and {path} is no folder")
+    return path

@@ -1,0 +1,309 @@
+"""From a task and a session to a running engine, and from its end to an outcome.
+
+`start` and `resume` open what one run needs (lease, folders, sandbox, tools, model, gate), in an order in which
+nothing is recorded before everything it needs is there, and close it again whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from ooda.api.cassette import recorded_replies
+from ooda.api.chat import first_write_asks
+from ooda.api.kinds import RunKind, kind_of
+from ooda.api.request import Launch
+from ooda.api.session import Session
+from ooda.config import model_environ
+from ooda.engines.local import Ending, LocalEngine
+from ooda.engines.world import LocalWorld
+from ooda.errors import ConfigError
+from ooda.events import Body, Resumed, RunStarted, canonical
+from ooda.governance.audit import AuditFact
+from ooda.governance.audit import append as append_audit
+from ooda.governance.budget import Cap, Scope
+from ooda.governance.gate import Gate
+from ooda.governance.levels import level_named
+from ooda.governance.model_door import ModelDoor
+from ooda.governance.operations import operation_named
+from ooda.governance.policy import DoorPolicy
+from ooda.governance.prices import PriceRow
+from ooda.governance.recorder import Recorder
+from ooda.models.replay import ReplayModel
+from ooda.models.request import ModelAccess
+from ooda.models.select import open_model
+from ooda.runtime.agent import LOOP_VERSION
+from ooda.runtime.loop import Loop
+from ooda.runtime.state import RunState
+from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, open_sandbox
+from ooda.store import Lease, is_alive, leases, process_owner
+from ooda.task import LoadedTask, parse_task
+from ooda.tools.room import FolderSpool, ToolRoom
+from ooda.tools.toolbox import BoundToolbox
+
+__all__ = ["Live", "opened", "reloaded"]
+
+_LEASE_S = 60.0
+
+
+class Live:
+    """A run that is open in this process."""
+
+    def __init__(
+        self, launch: Launch, session: Session, kind: RunKind, recorder: Recorder, engine: LocalEngine, sandbox: Sandbox
+    ) -> None:
+        self.launch = launch
+        self.session = session
+        self.kind = kind
+        self.recorder = recorder
+        self.engine = engine
+        self.sandbox = sandbox
+
+    @property
+    def run(self) -> str:
+        return self.recorder.state.run
+
+    @property
+    def state(self) -> RunState:
+        return self.recorder.state
+
+    async def go(self) -> Ending:
+        """Start the run, or take it up again, and carry it to where it stops or waits."""
+        enclosure = Body(msgspec.json.encode(self.sandbox.report).decode())
+        if self.launch.run:
+            return await self.engine.resume(Resumed(by=self.session.user, enclosure=enclosure))
+        task = self.launch.loaded
+        agent = self.kind.agent
+        return await self.engine.start(
+            RunStarted(
+                agent=agent.name,
+                task=Body(task.canonical.decode()),
+                task_digest=task.digest,
+                rules=agent.rules,
+                brief=agent.brief,
+                limits=self.kind.limits,
+                loop_version=LOOP_VERSION,
+                model=self.kind.model,
+                run_by=self.session.user,
+                enclosure=enclosure,
+                cassette=self.launch.cassette.digest if self.launch.cassette else "",
+            )
+        )
+
+
+@asynccontextmanager
+async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
+    """Open everything a run needs; on leaving, end its processes and let go of its lease.
+
+    Raises:
+        SandboxError: no sandbox works here, or the run's image is missing.
+        LeaseLostError: another process carries this run on.
+        ConfigError, CredentialError: the model, its price or a credential is missing; nothing was recorded.
+    """
+    run = launch.run or session.ids.new("run")
+    secrets = launch.loaded.resolve_secrets(session.environ)
+    for name, value in secrets.items():
+        session.register_secrets(name.replace(".", "_").replace(":", "_"), [value.get_secret_value()])
+    places = session.places.run(run)
+    for folder in (session.places.runs, places.folder, places.workspace, places.spool):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kind = kind_of(session, launch, run, secrets)
+    access = launch.access or _model(session, launch, kind)
+    lease = await _take_lease(session, run)
+    keeper = asyncio.ensure_future(_keep_lease(session, lease))
+    try:
+        async with await _sandbox(session, launch, kind, run, secrets) as sandbox:
+            yield _assemble(session, launch, kind, run, access, sandbox, lease)
+    finally:
+        keeper.cancel()
+        if launch.access is None:
+            await access.close()
+        session.store.write_now(lambda tx: leases.release(tx, lease))
+
+
+def reloaded(session: Session, run: str, state_task: str) -> LoadedTask:
+    """The task of a recorded run, as it was when it started; inline secrets are gone."""
+    return parse_task(msgspec.json.decode(state_task), f"task of {run}")
+
+
+def _assemble(
+    session: Session,
+    launch: Launch,
+    kind: RunKind,
+    run: str,
+    access: ModelAccess,
+    sandbox: Sandbox,
+    lease: Lease,
+) -> Live:
+    places = session.places.run(run)
+    spool = FolderSpool(places.spool)
+    cassette = launch.cassette
+    room = ToolRoom(
+        run=run,
+        clock=session.clock,
+        sandbox=sandbox,
+        git=kind.git,
+        target=kind.target,
+        validation=kind.validation,
+        spool=spool,
+        output_bytes=kind.limits.output_bytes,
+        started_at_ns=cassette.started_ns if cassette else session.clock.now_ns(),
+    )
+    toolbox = BoundToolbox(kind.tools, room)
+    recorder = Recorder(
+        run=run,
+        loop=Loop(kind.agent),
+        store=session.store,
+        redactor=session.redactor,
+        clock=session.clock,
+        fence=lease.fence,
+        heard=launch.watch.heard,
+    )
+    if launch.run:
+        recorder.load()
+    policy = _policy(session, kind, run, is_attended=launch.person is not None)
+    gate = Gate(
+        recorder=recorder,
+        toolbox=toolbox,
+        policy=policy,
+        ids=session.ids,
+        outputs=spool,
+        hooks=(first_write_asks(session.store, run),) if kind.asks_first_write else (),
+    )
+    replay = access if isinstance(access, ReplayModel) else None
+    door = ModelDoor(
+        recorder=recorder,
+        mint=gate.mint,
+        policy=policy,
+        ledger=session.ledger,
+        model=access.name,
+        price=_price(session, kind, access, is_replay=replay is not None),
+    )
+    world = LocalWorld(
+        recorder=recorder,
+        door=door,
+        model=access,
+        schemas=toolbox.schemas,
+        topic=kind.topic,
+        temperature_milli=kind.temperature_milli,
+        compare=replay.expect if replay is not None else None,
+        on_piece=launch.watch.on_piece,
+        on_attempt=launch.watch.on_attempt,
+    )
+    engine = LocalEngine(recorder, gate, world, owner=session.user, person=launch.person)
+    return Live(launch, session, kind, recorder, engine, sandbox)
+
+
+def _model(session: Session, launch: Launch, kind: RunKind) -> ModelAccess:
+    if launch.cassette is not None:
+        return ReplayModel(recorded_replies(launch.cassette), name=launch.cassette.started.model or "replay")
+    settings = session.settings.model
+    return open_model(
+        kind.model,
+        base_url=launch.base_url or kind.base_url,
+        environ=model_environ(session.settings, session.environ),
+        backend=settings.backend,
+        probe_local=True,
+    )
+
+
+def _price(session: Session, kind: RunKind, access: ModelAccess, *, is_replay: bool) -> PriceRow:
+    """The model's price; a model on this machine and a replay cost nothing.
+
+    Raises:
+        ConfigError: nobody knows the price, and money is capped; the message holds the line to add.
+    """
+    is_free = is_replay or bool(getattr(access, "is_loopback", False))
+    row = session.prices.find(access.name, "http://127.0.0.1" if is_free else kind.base_url)
+    if row is None:
+        raise ConfigError(
+            f"model {access.name!r} has no known price, and money is capped, so it is not asked. Add its price to a "
+            f"file and name that in `budget.price_file`:\n{session.prices.example_line(access.name)}"
+        )
+    return row
+
+
+def _policy(session: Session, kind: RunKind, run: str, *, is_attended: bool) -> DoorPolicy:
+    level = level_named(session.settings.governance.level)
+    grants = frozenset(operation_named(word) for word in kind.grants)
+    version = canonical([session.rules.digest, level.word, sorted(grants), list(kind.targets)])
+    limits = kind.limits
+    cap = Cap(limits.cost_nano, limits.tokens)
+    topic = kind.topic
+    return DoorPolicy(
+        actor=f"{kind.agent.name} agent of {run} for {session.user}",
+        level=level,
+        grants=grants,
+        targets=kind.targets,
+        rules=session.rules,
+        version=hashlib.sha256(version).hexdigest()[:16],
+        scopes=(
+            Scope("global"),
+            Scope("company", topic.company_id),
+            Scope("project", f"{topic.company_id}/{topic.project_id}"),
+            Scope("agent", kind.agent.name),
+            Scope("task", f"{topic.company_id}/{topic.project_id}/{topic.task_id}", cap),
+            Scope("run", run, cap),
+        ),
+        approval_ttl_s=session.settings.governance.approval_timeout,
+        output_bytes=limits.output_bytes,
+        is_attended=is_attended,
+    )
+
+
+async def _sandbox(session: Session, launch: Launch, kind: RunKind, run: str, secrets: Mapping[str, Any]) -> Sandbox:
+    settings = session.settings.sandbox
+    places = session.places.run(run)
+    spec = SandboxSpec(
+        run=run,
+        workspace=kind.workspace,
+        spool=places.spool,
+        backend=settings.backend,
+        image=kind.image or settings.image,
+        runtime=settings.runtime,
+        limits=SandboxLimits(
+            memory_bytes=settings.memory,
+            cpus=settings.cpus,
+            pids=settings.pids,
+            disk_bytes=settings.disk,
+            tmp_bytes=settings.tmp,
+            open_files=settings.open_files,
+        ),
+        network=kind.network,
+        binds=kind.binds,
+        env=kind.environment(secrets),
+    )
+
+    def audit(what: str, facts: Mapping[str, object]) -> None:
+        fact = AuditFact(
+            at_ns=session.clock.now_ns(),
+            actor="ooda",
+            action=what,
+            run=run,
+            subject="sandbox",
+            decision=str(facts.get("decision", "")),
+            reason="",
+            details=dict(facts),
+        )
+        session.store.write_now(lambda tx: append_audit(tx, fact))
+
+    return await open_sandbox(spec, cache_dir=session.places.cache, audit=audit)
+
+
+async def _take_lease(session: Session, run: str) -> Lease:
+    owner = process_owner(session.ids.new("own"))
+    return await session.store.write(lambda tx: leases.take(tx, run, owner, _LEASE_S, session.clock.now_ns(), is_alive))
+
+
+async def _keep_lease(session: Session, lease: Lease) -> None:
+    """Renew the lease while the run is open; losing it shows at the next write of the run, which is refused."""
+    while True:
+        await asyncio.sleep(_LEASE_S / 3)
+        lease = await session.store.write(
+            lambda tx, held=lease: leases.renew(tx, held, _LEASE_S, session.clock.now_ns())  # type: ignore[misc]
+        )

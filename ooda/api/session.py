@@ -1,0 +1,134 @@
+"""What one process opens once: settings, store, ledger, redaction, prices. Runs are built on it (`launch.py`)."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+from ooda.clock import Clock, RandomIds, SystemClock
+from ooda.config import Loaded, load_settings
+from ooda.governance.budget import CapRule, Caps
+from ooda.governance.ledger import Ledger
+from ooda.governance.prices import PriceBook
+from ooda.governance.redaction import Redactor
+from ooda.governance.rules import RuleSet
+from ooda.ids import IdSource
+from ooda.store import Store
+
+__all__ = ["Session"]
+
+
+class Session:
+    """The opened parts every run of this process shares. Close it, or use it as a context."""
+
+    def __init__(
+        self, loaded: Loaded, environ: Mapping[str, str], store: Store, *, clock: Clock, ids: IdSource, user: str
+    ) -> None:
+        """Use `Session.open`."""
+        settings = loaded.settings
+        self.settings = settings
+        self.places = loaded.places
+        self.environ = environ
+        self.store = store
+        self.clock = clock
+        self.ids = ids
+        self.user = user
+        """Who runs this process: named by journals and audit."""
+        self.ledger = Ledger(
+            Caps(
+                (
+                    CapRule(
+                        scope="global",
+                        span="hour",
+                        cost_nano=settings.budget.nano("hour"),
+                        tokens=settings.budget.hour_tokens,
+                    ),
+                    CapRule(
+                        scope="global",
+                        span="day",
+                        cost_nano=settings.budget.nano("day"),
+                        tokens=settings.budget.day_tokens,
+                    ),
+                    CapRule(scope="global", span="life", cost_nano=settings.budget.nano("total")),
+                )
+            )
+        )
+        override = settings.budget.price_file
+        self.prices = PriceBook.load(Path(override).expanduser() if override else None)
+        rules = settings.governance.rules_file
+        self.rules = RuleSet.load(Path(rules).expanduser() if rules else None)
+        self.redactor = Redactor()
+        self.register_secrets("setting", (v.get_secret_value() for v in settings.redaction.extra_values))
+        for name in _SECRET_VARIABLES:
+            self.register_secrets(name.lower(), [environ.get(name, "")])
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        environ: Mapping[str, str],
+        cwd: Path,
+        overrides: Mapping[str, object] | None = None,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        readonly: bool = False,
+    ) -> Self:
+        """Read the settings and open the store.
+
+        Raises:
+            ConfigError: the settings have mistakes, or the data folder cannot be used.
+        """
+        loaded = load_settings(environ=environ, cwd=cwd, overrides=overrides)
+        store = Store.open(loaded.places.database, readonly=readonly)
+        return cls(
+            loaded,
+            environ,
+            store,
+            clock=clock or SystemClock(),
+            ids=ids or RandomIds(),
+            user=environ.get("OODA_USER") or _user(),
+        )
+
+    def register_secrets(self, name: str, values: Iterable[str]) -> int:
+        """Values that must never be recorded; too short ones are skipped. Gives how many are registered now."""
+        known = 0
+        for value in values:
+            if len(value) >= 6:
+                self.redactor.register(name, value)
+                known += 1
+        return known
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_SECRET_VARIABLES = (
+    "OPENAI_API_KEY",
+    "OPENROUTER_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "OODA_MODEL__API_KEY",
+    "CODER_TOKEN",
+    "VERCEL_TOKEN",
+    "ELIXIR_WEBHOOK_SECRET",
+    "GITHUB_TOKEN",
+    "GITLAB_TOKEN",
+)
+"""Environment variables whose values are blotted out wherever they appear, used by a run or not."""
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for this uid: a container
+        return "unknown"

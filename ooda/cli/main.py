@@ -1,0 +1,195 @@
+"""The command `ooda`: parses, calls, renders. Every command's own module is imported only when it runs.
+
+This module must stay free of heavy imports: `ooda --help` costs what Python and argparse cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from ooda import __version__
+from ooda.cli.exits import TABLE, USAGE
+
+__all__ = ["entry", "main", "parser"]
+
+_Run = Callable[[argparse.Namespace], int]
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; gives its exit code. Errors made on purpose are one message on stderr, never a trace."""
+    args = parser().parse_args(argv)
+    command = getattr(args, "command", None)
+    if command is None:
+        parser().print_help()
+        return USAGE
+    module, _, function = str(command).partition(":")
+    run: _Run = getattr(import_module(f"ooda.cli.{module}"), function)
+    from ooda.cli.failures import reported
+
+    return reported(run, args)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; what the reference page and the completions are made from."""
+    top = argparse.ArgumentParser(
+        prog="ooda",
+        description="Agents that act on real systems through one governed door.",
+        epilog=TABLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"ooda {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    _run(commands)
+    _chat(commands)
+    _runs(commands)
+    _task(commands)
+    _approvals(commands)
+    _small(commands)
+    return top
+
+
+def _leaf(commands: Any, name: str, command: str, help: str, **options: Any) -> argparse.ArgumentParser:
+    leaf: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help[0].upper() + help[1:] + ".", **options
+    )
+    leaf.set_defaults(command=command)
+    return leaf
+
+
+def _settings(leaf: argparse.ArgumentParser) -> None:
+    leaf.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides", help="a setting, for this command"
+    )
+
+
+def _output(leaf: argparse.ArgumentParser) -> None:
+    form = leaf.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_const", const="json", dest="form", help="the result as one JSON object")
+    form.add_argument("--jsonl", action="store_const", const="jsonl", dest="form", help="events as JSON lines")
+    leaf.add_argument("--quiet", "-q", action="store_true", help="no progress on stderr")
+    leaf.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="colours (NO_COLOR is kept)")
+    leaf.set_defaults(form="text")
+
+
+def _run(commands: Any) -> None:
+    leaf = _leaf(commands, "run", "run:run", "run an agent on a task spec")
+    leaf.add_argument("task", help="task file (YAML or JSON), or - for standard input")
+    leaf.add_argument("--model", help="language model, instead of the task's")
+    leaf.add_argument("--base-url", help="OpenAI-compatible endpoint, instead of the configured one")
+    leaf.add_argument("--replay", metavar="CASSETTE", help="take the model's replies from a cassette; tools are real")
+    leaf.add_argument(
+        "--yes-unattended", action="store_true", help="never ask at the terminal: what needs a person waits"
+    )
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(commands, "demo", "demo:demo", "watch the coding agent mend a bundled project; no key needed")
+    leaf.add_argument("--mend", action="store_true", help="the recording that first fails its validation")
+    leaf.add_argument("--folder", help="where to put the repository it works on (default: a temporary folder)")
+    _output(leaf)
+    _settings(leaf)
+
+
+def _chat(commands: Any) -> None:
+    leaf = _leaf(commands, "chat", "chat:chat", "talk with an agent in this folder")
+    leaf.add_argument("--model", help="language model")
+    leaf.add_argument("--base-url", help="OpenAI-compatible endpoint")
+    leaf.add_argument("--resume", metavar="RUN", help="go on with an earlier session")
+    leaf.add_argument("--replay", metavar="CASSETTE", help="take the model's replies from a cassette")
+    _settings(leaf)
+
+
+def _runs(commands: Any) -> None:
+    runs = commands.add_parser("runs", help="list, look at, resume and replay runs").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(runs, "list", "runs:list_runs", "list runs, the newest first")
+    leaf.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default 20)")
+    leaf.add_argument("--status", help="only runs with this status")
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(runs, "show", "runs:show", "what a run did, step by step")
+    leaf.add_argument("run")
+    leaf.add_argument("--events", action="store_true", help="every event instead of a line a step")
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(runs, "resume", "run:resume", "go on with a stopped, waiting or killed run")
+    leaf.add_argument("run")
+    leaf.add_argument("--replay", metavar="CASSETTE", help="take the model's replies from a cassette")
+    leaf.add_argument("--yes-unattended", action="store_true", help="never ask at the terminal")
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(runs, "replay", "runs:replay", "run the loop again over a recording and compare")
+    leaf.add_argument("run", help="a run id or a cassette file")
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(runs, "export", "runs:export", "write a run out")
+    leaf.add_argument("run")
+    leaf.add_argument("--format", choices=("cassette",), default="cassette", help="default: cassette")
+    leaf.add_argument("--output", "-o", default="-", metavar="FILE", help="default: standard output")
+    _settings(leaf)
+    leaf = _leaf(runs, "decide", "approvals:decide", "say whether an interrupted effect happened")
+    leaf.add_argument("run")
+    leaf.add_argument("call")
+    answer = leaf.add_mutually_exclusive_group(required=True)
+    answer.add_argument("--happened", action="store_const", const="happened", dest="answer")
+    answer.add_argument("--did-not", action="store_const", const="did_not", dest="answer")
+    _settings(leaf)
+
+
+def _task(commands: Any) -> None:
+    task = commands.add_parser("task", help="check task specs").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(task, "validate", "task:validate", "check a task spec; every mistake in one answer")
+    leaf.add_argument("task", help="task file, or - for standard input")
+    leaf = _leaf(task, "schema", "task:schema", "print the JSON Schema of task specs")
+
+
+def _approvals(commands: Any) -> None:
+    approvals = commands.add_parser("approvals", help="questions that wait for a person").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(approvals, "list", "approvals:list_waiting", "list what waits")
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(approvals, "answer", "approvals:answer", "answer one")
+    leaf.add_argument("approval")
+    answer = leaf.add_mutually_exclusive_group(required=True)
+    answer.add_argument("--approve", action="store_const", const="approve", dest="answer")
+    answer.add_argument("--reject", action="store_const", const="reject", dest="answer")
+    answer.add_argument("--stop", action="store_const", const="stop", dest="answer")
+    leaf.add_argument("--note", default="", help="why; the agent reads it")
+    _settings(leaf)
+
+
+def _small(commands: Any) -> None:
+    leaf = _leaf(commands, "doctor", "doctor:doctor", "check what this machine has and what is missing")
+    _output(leaf)
+    _settings(leaf)
+    config = commands.add_parser("config", help="settings").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(config, "show", "config:show", "every setting, its value and where it comes from")
+    _output(leaf)
+    _settings(leaf)
+    budget = commands.add_parser("budget", help="money and tokens").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(budget, "show", "budget:show", "what is spent, reserved and left")
+    _output(leaf)
+    _settings(leaf)
+    audit = commands.add_parser("audit", help="the chained log of every decision").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(audit, "verify", "audit:verify", "check the chain, and say what it cannot prove")
+    _output(leaf)
+    _settings(leaf)

@@ -1,0 +1,32 @@
+"""`ooda task`: check a spec, print the schema."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ooda.task import load_task, task_schema
+
+__all__ = ["schema", "validate"]
+
+
+def validate(args: argparse.Namespace) -> int:
+    """Load the task; every mistake is reported at once by the loader."""
+    loaded = load_task(args.task)
+    for warning in loaded.warnings:
+        print(f"note: {warning}")
+    task = loaded.task
+    if task.kind == "coding" and "push_feature_branch" not in task.grants:
+        print("note: the task ends with a push and does not grant it; add `grants: [push_feature_branch]`.")
+    needs = sorted({ref.secret_ref for ref in task.secret_refs()})
+    print(
+        f"{loaded.source}: a valid {task.kind} task, digest {loaded.digest[:12]}"
+        + (f"; needs {', '.join(needs)}" if needs else "")
+    )
+    return 0
+
+
+def schema(args: argparse.Namespace) -> int:
+    """The published JSON Schema."""
+    print(json.dumps(task_schema(), indent=2, ensure_ascii=False))
+    return 0

@@ -1,0 +1,141 @@
+"""The local engine's world: the model behind its door, the notices of a run, its children.
+
+Renders a request from the recorder's prompt, compares it with a cassette when one is replayed, and puts notices
+into outbox and activities. Knows nothing of agents: what is rendered and noticed comes from the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+from ooda.errors import ConfigError
+from ooda.events import Notified
+from ooda.governance.grant import Grant
+from ooda.governance.model_door import Charge, ModelDoor
+from ooda.governance.recorder import Recorder
+from ooda.models.request import Attempt, ModelAccess, ModelReply, ModelRequest
+from ooda.runtime.commands import CallModel, Command, Spawn
+from ooda.runtime.context import request_digest
+from ooda.store import Tx, activities, outbox
+
+__all__ = ["Compare", "LocalWorld", "Topic"]
+
+Commands = tuple[Command, ...]
+Compare = Callable[[str], None]
+"""Given the digest of the request about to be sent; raises DivergenceError when a cassette holds another one."""
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose notices these are: the parts of a notification's subject and payload."""
+
+    company_id: str
+    project_id: str
+    task_id: str
+
+
+class Spawner(Protocol):
+    async def __call__(self, command: Spawn) -> Commands: ...
+
+
+class LocalWorld:
+    """Everything outside the gate's tools that a run of the local engine touches."""
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        door: ModelDoor,
+        model: ModelAccess,
+        schemas: Callable[[tuple[str, ...]], bytes],
+        topic: Topic,
+        temperature_milli: int | None = None,
+        compare: Compare | None = None,
+        on_piece: Callable[[str], None] | None = None,
+        on_attempt: Callable[[Attempt], None] | None = None,
+        spawner: Spawner | None = None,
+    ) -> None:
+        self._recorder = recorder
+        self._door = door
+        self._model = model
+        self._schemas = schemas
+        self._topic = topic
+        self._temperature_milli = temperature_milli
+        self._compare = compare
+        self._on_piece = on_piece
+        self._on_attempt = on_attempt
+        self._spawner = spawner
+
+    async def ask_model(self, command: CallModel) -> Commands:
+        """Render the request, pass the door, send it; gives the commands that follow the recorded answer."""
+        prompt = self._recorder.prompt
+        tools = self._schemas(command.tools)
+        digest = request_digest(prompt, tools)
+        if self._compare is not None:
+            self._compare(digest)
+        # A copy: messages that arrive while the call is under way must not change what is being sent.
+        messages = bytes(prompt.buffer)
+        request = ModelRequest(
+            model=self._door.model,
+            messages=messages,
+            tools=tools,
+            reply_tokens=command.reply_tokens,
+            temperature_milli=self._temperature_milli,
+            stream=self._on_piece is not None,
+            deadline_s=self._door.deadline_s,
+            taken_ids=prompt.call_ids,
+        )
+
+        async def send(grant: Grant, charge: Charge) -> ModelReply:
+            def attempted(attempt: Attempt) -> None:
+                if attempt.usage is not None:
+                    charge.cost_nano += self._door.price.cost_nano(attempt.usage)
+                    charge.tokens += attempt.usage.total_tokens
+                elif attempt.is_billable:
+                    charge.billable += 1
+                if self._on_attempt is not None:
+                    self._on_attempt(attempt)
+
+            return await self._model.complete(request, grant, on_piece=self._on_piece, on_attempt=attempted)
+
+        return await self._door.ask(
+            command,
+            digest=digest,
+            messages=len(prompt.messages),
+            input_bytes=len(messages) + len(tools),
+            send=send,
+        )
+
+    async def abandon(self, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Commands:
+        """Close a model call that was cut off: charged when it had been sent, released when not."""
+        return await self._door.abandon(ask, kind, message)
+
+    def enqueue(self, tx: Tx, seq: int, notified: Notified) -> None:
+        """A notice becomes an outbox row for its subject and an activity of its task."""
+        run = self._recorder.state.run
+        at_ns = self._recorder.clock.now_ns()
+        clean = self._recorder.redactor.redact
+        details = clean(msgspec.json.encode(notified.details).decode()).text
+        message = clean(notified.message).text
+        subject = ".".join((self._topic.company_id, self._topic.project_id, self._topic.task_id, notified.kind_))
+        payload = {
+            "workflow_id": run,
+            "company_id": self._topic.company_id,
+            "project_id": self._topic.project_id,
+            "task_id": self._topic.task_id,
+            "notification_type": notified.kind_,
+            "message": message,
+            "details": msgspec.Raw(details.encode()),
+            "timestamp_ns": at_ns,
+        }
+        outbox.enqueue(tx, notified.notice, subject, msgspec.json.encode(payload).decode(), at_ns, run=run)
+        kind: Literal["progress", "error"] = "error" if notified.kind_.endswith("_failed") else "progress"
+        activities.add(tx, run, seq, self._topic.task_id, kind, message, at_ns, details)
+
+    async def spawn(self, command: Spawn) -> Commands:
+        """Run a child to its end; gives the commands that follow its ChildStopped."""
+        if self._spawner is None:
+            raise ConfigError(f"this run cannot start a {command.agent} agent; its launcher gave it no spawner")
+        return await self._spawner(command)

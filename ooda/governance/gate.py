@@ -1,0 +1,416 @@
+"""The one door. `decide` says whether a call may happen, `execute` makes it happen; there is no other way.
+
+    decide:   arguments -> permission (operation x level, then rules) -> hooks -> labels against sinks -> budget
+    execute:  fence, decision and ToolStarted in one transaction -> effect under its deadline -> redaction -> cap
+              -> ToolReturned in one transaction; the audit is chained in both
+
+A person's answer is never awaited here: `NeedsApproval` goes back to the loop, which asks, and `decide` runs again.
+Model calls pass the same door (`model_door.py`) with a reservation of their worst case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+from ooda.errors import IntegrationError, RefusedError, ToolError, nearest
+from ooda.events import ApprovalAnswered, ApprovalAsked, Body, Effect, ToolReturned, ToolStarted, canonical
+from ooda.governance.approval import Binding, shown_text
+from ooda.governance.audit import AuditFact
+from ooda.governance.audit import append as append_audit
+from ooda.governance.call import (
+    Allowed,
+    NeedsApproval,
+    Parsed,
+    ProbeAnswer,
+    ProposedCall,
+    Refused,
+    Tool,
+    Toolbox,
+    ToolOutcome,
+    Verdict,
+)
+from ooda.governance.cap import capped
+from ooda.governance.grant import Grant, Mint
+from ooda.governance.levels import permit
+from ooda.governance.operations import strictest
+from ooda.governance.policy import DoorPolicy
+from ooda.governance.recorder import Recorder
+from ooda.governance.sinks import judge
+from ooda.ids import IdSource, effect_key
+from ooda.labels import TOOL
+from ooda.runtime.commands import Command
+from ooda.runtime.decide import Situation
+from ooda.runtime.state import OpenCall
+from ooda.store import Tx, approvals
+
+__all__ = ["Gate", "Hook", "KeepsOutput"]
+
+Hook = Callable[[ProposedCall, Tool, Parsed], Refused | NeedsApproval | None]
+"""Runs after permission; may only tighten: None leaves the decision as it is."""
+
+_NANO = 1_000_000_000
+
+
+class KeepsOutput(Protocol):
+    """Where outputs longer than the cap are kept in full (at most 16 MiB each)."""
+
+    def keep(self, call: str, text: str) -> str:
+        """Store the text; gives the handle under which `read_output` finds it."""
+        ...
+
+
+class Gate:
+    """The door of one run."""
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        toolbox: Toolbox,
+        policy: DoorPolicy,
+        ids: IdSource,
+        outputs: KeepsOutput,
+        hooks: tuple[Hook, ...] = (),
+    ) -> None:
+        self.recorder = recorder
+        self.policy = policy
+        self.mint = Mint()
+        self._toolbox = toolbox
+        self._ids = ids
+        self._outputs = outputs
+        self._hooks = hooks
+
+    # -- decide -----------------------------------------------------------------------------------------
+
+    def decide(self, call: ProposedCall, situation: Situation) -> Verdict:
+        """Judge one call. Changes nothing and asks nobody; the same call in the same situation gets the same verdict."""
+        tool = self._toolbox.find(call.tool)
+        if tool is None or (call.tool not in situation.tools and not call.tool.startswith("cli:")):
+            return self._unknown(call.tool, situation)
+        try:
+            parsed = tool.parse(call.arguments)
+        except ToolError as error:
+            return Refused("arguments", str(error), tool.operation)
+        operation = tool.operation
+        targets = tool.targets(parsed)
+        permitted = permit(operation, self.policy.level, self.policy.grants)
+        ruled = self.policy.rules.decide(operation, call.tool, parsed.canonical, self.policy.level)
+        if permitted.decision == "deny":
+            return Refused("permission", permitted.reason, operation)
+        if ruled.decision == "deny":
+            return Refused("rule", f"rule `{ruled.rule}`: {ruled.reason}", operation)
+        asks: NeedsApproval | None = None
+        for hook in self._hooks:
+            match hook(call, tool, parsed):
+                case Refused() as refused:
+                    return refused
+                case NeedsApproval() as asked:
+                    asks = asks or asked
+        judged = judge(situation.label, operation, targets, self.policy.targets, is_attended=self.policy.is_attended)
+        if judged.decision == "deny":
+            return Refused("label", judged.reason, operation)
+        if strictest((permitted.decision, ruled.decision, judged.decision)) == "ask":
+            reason = next(said.reason for said in (permitted, ruled, judged) if said.decision == "ask")
+            asks = asks or NeedsApproval(
+                shown_text(call.tool, operation, reason, targets, parsed.canonical), reason, operation
+            )
+        if asks is not None and not self._is_approved(call, tool, parsed, targets):
+            return asks
+        return Allowed(self._grant(call, tool, parsed, targets, situation), parsed, ruled.rule)
+
+    def _unknown(self, name: str, situation: Situation) -> Refused:
+        known = situation.tools
+        near = nearest(name, known)
+        hint = f"Did you mean `{near}`?" if near else f"Available now: {', '.join(f'`{tool}`' for tool in known)}."
+        exists = self._toolbox.find(name) is not None
+        what = (
+            f"Tool `{name}` is not available in phase `{situation.phase}`." if exists else f"There is no tool `{name}`."
+        )
+        return Refused("unknown_tool", f"{what} {hint}")
+
+    def _grant(
+        self, call: ProposedCall, tool: Tool, parsed: Parsed, targets: tuple[str, ...], situation: Situation
+    ) -> Grant:
+        state = self.recorder.state
+        seq = state.next_seq
+        known = next((c.key for c in state.calls if c.call == call.call), "")
+        deadline_ns = self.recorder.clock.now_ns() + int(tool.timeout_s * _NANO)
+        return self.mint.grant(
+            kind="tool",
+            run=situation.run,
+            seq=seq,
+            call=call.call,
+            tool=tool.name,
+            definition=tool.definition,
+            arguments=_sha256(parsed.canonical),
+            operation=tool.operation,
+            effect=tool.effect,
+            key=known or effect_key(situation.run, seq, call.call),
+            fence=self.recorder.fence,
+            deadline_ns=deadline_ns,
+            targets=targets,
+            label=situation.label,
+            approval=call.approval,
+            sandbox=self._toolbox.sandbox_id,
+        )
+
+    def _binding(self, call: ProposedCall, tool: Tool, parsed: Parsed, targets: tuple[str, ...]) -> Binding:
+        return Binding(
+            run=self.recorder.state.run,
+            call=call.call,
+            tool=tool.name,
+            definition=tool.definition,
+            arguments=_sha256(parsed.canonical),
+            targets=targets,
+            policy=self.policy.version,
+        )
+
+    def _is_approved(self, call: ProposedCall, tool: Tool, parsed: Parsed, targets: tuple[str, ...]) -> bool:
+        """Whether a person's unused answer lets exactly this call through."""
+        if not call.approval:
+            return False
+        row = self.recorder.store.read(lambda tx: approvals.find(tx, call.approval))
+        if row is None or row.used_ns is not None or row.state not in ("approve", "modify"):
+            return False
+        allowed = row.arguments.encode()
+        if row.state == "modify" and row.edited_arguments is not None:
+            allowed = tool.parse(row.edited_arguments).canonical
+        asked = Binding(
+            run=row.run,
+            call=row.call,
+            tool=row.tool,
+            definition=row.definition,
+            arguments=_sha256(allowed),
+            targets=tuple(msgspec.json.decode(row.targets)),
+            policy=row.policy,
+        )
+        return asked == self._binding(call, tool, parsed, targets)
+
+    # -- what the verdict leads to ----------------------------------------------------------------------
+
+    async def refuse(self, call: ProposedCall, refused: Refused) -> tuple[Command, ...]:
+        """Write the refusal down; gives the commands that follow it."""
+        return await self.recorder.record(
+            refused.event(call),
+            label=TOOL,
+            also=lambda tx, seq: self._audit(tx, "refuse", call.tool, refused.why, refused.reason),
+        )
+
+    async def ask_approval(self, call: ProposedCall, asked: NeedsApproval) -> tuple[Command, ...]:
+        """Open an approval for a person to answer; gives the commands that follow it."""
+        tool, parsed = self._known(call)
+        return await self._open_approval(call, tool, parsed, asked.shown, "action")
+
+    async def ask_decision(self, call: ProposedCall, shown: str) -> tuple[Command, ...]:
+        """Ask a person whether an interrupted effect happened; gives the commands that follow it."""
+        tool, parsed = self._known(call)
+        return await self._open_approval(call, tool, parsed, shown, "decision")
+
+    async def _open_approval(
+        self, call: ProposedCall, tool: Tool, parsed: Parsed, shown: str, ask: Literal["action", "decision"]
+    ) -> tuple[Command, ...]:
+        approval = self._ids.new("apr")
+        now_ns = self.recorder.clock.now_ns()
+        expires_ns = now_ns + self.policy.approval_ttl_s * _NANO
+        targets = tool.targets(parsed)
+        binding = self._binding(call, tool, parsed, targets)
+
+        def also(tx: Tx, seq: int) -> None:
+            approvals.insert(
+                tx,
+                approvals.Approval(
+                    id=approval,
+                    run=binding.run,
+                    seq=seq,
+                    call=call.call,
+                    tool=tool.name,
+                    ask=ask,
+                    definition=tool.definition,
+                    arguments=parsed.canonical.decode(),
+                    arguments_hash=binding.arguments,
+                    targets=canonical(targets).decode(),
+                    policy=self.policy.version,
+                    labels=str(self.recorder.state.label),
+                    shown=shown,
+                    shown_hash=_sha256(shown.encode()),
+                    asked_ns=now_ns,
+                    expires_ns=expires_ns,
+                ),
+            )
+            self._audit(tx, "ask", tool.name, ask, shown.partition("\n")[0])
+
+        return await self.recorder.record(
+            ApprovalAsked(
+                approval=approval,
+                call=call.call,
+                tool=tool.name,
+                ask=ask,
+                shown=Body(shown),
+                expires_at_ns=expires_ns,
+            ),
+            label=TOOL,
+            also=also,
+        )
+
+    async def answer(self, answered: ApprovalAnswered) -> tuple[Command, ...]:
+        """Write a person's answer down, once; gives the commands that follow it.
+
+        Raises:
+            RefusedError: somebody answered before, or the approval has expired.
+        """
+        edited = answered.arguments.text if answered.arguments is not None else None
+
+        def also(tx: Tx, seq: int) -> None:
+            approvals.answer(
+                tx,
+                answered.approval,
+                answered.answer,
+                by=answered.by,
+                at_ns=self.recorder.clock.now_ns(),
+                note=answered.note,
+                edited_arguments=edited,
+            )
+            self._audit(tx, "answer", answered.approval, answered.answer, answered.note, actor=answered.by)
+
+        return await self.recorder.record(answered, also=also)
+
+    def answer_in_store(self, call: OpenCall) -> ApprovalAnswered | None:
+        """An answer given by another process, or the expiry, as the event to record; None while it waits."""
+        row = self.recorder.store.read(lambda tx: approvals.find(tx, call.waiting))
+        if row is None:
+            return None
+        state, by, now_ns = row.state, row.answered_by, self.recorder.clock.now_ns()
+        if state == "waiting":
+            if row.expires_ns > now_ns or row.ask == "decision":
+                return None
+            state, by = "expired", "ooda"
+            self.recorder.store.write_now(lambda tx: approvals.answer(tx, row.id, "expired", by="ooda", at_ns=now_ns))
+        return ApprovalAnswered(
+            approval=row.id,
+            call=call.call,
+            answer=state,
+            by=by,
+            note=row.note,
+            arguments=Body(row.edited_arguments) if row.edited_arguments is not None else None,
+        )
+
+    # -- execute ----------------------------------------------------------------------------------------
+
+    async def execute(self, allowed: Allowed) -> tuple[ToolReturned, tuple[Command, ...]]:
+        """Carry an allowed call out: intent, effect under its deadline, result; each on disk before the next.
+
+        Cancelled in the middle, it leaves the intent without a result: the owner of the run closes it by its
+        effect class. Raises SandboxError when the enclosure failed, LeaseLostError when the run is another's.
+        """
+        grant: Grant = allowed.grant
+        tool = self._toolbox.find(grant.tool)
+        if tool is None:
+            raise RefusedError(f"the grant names tool `{grant.tool}`, which this run does not have")
+        started_ns = self.recorder.clock.now_ns()
+        await self.recorder.record(
+            lambda seq: ToolStarted(
+                call=grant.call,
+                tool=grant.tool,
+                definition=grant.definition,
+                arguments=grant.arguments,
+                operation=str(grant.operation),
+                effect=grant.effect,
+                key=grant.key,
+                targets=grant.targets,
+                approval=grant.approval,
+            ),
+            label=TOOL,
+            also=lambda tx, seq: self._begin(tx, grant, allowed.rule),
+        )
+        outcome = await self._effect(tool, grant, allowed.parsed)
+        returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)
+        commands = await self.recorder.record(
+            returned,
+            label=outcome.label,
+            also=lambda tx, seq: self._audit(tx, "return", grant.tool, returned.status, ""),
+        )
+        return returned, commands
+
+    def _begin(self, tx: Tx, grant: Grant, rule: str) -> None:
+        if grant.approval and not approvals.use(tx, grant.approval, grant.arguments, self.recorder.clock.now_ns()):
+            raise RefusedError(f"approval {grant.approval} was used before; ask again for a second `{grant.tool}`")
+        self._audit(tx, "allow", grant.tool, "allow", rule, targets=list(grant.targets), key=grant.key)
+
+    async def _effect(self, tool: Tool, grant: Grant, parsed: Parsed) -> ToolOutcome:
+        timeout_s = max(0.0, (grant.deadline_ns - self.recorder.clock.now_ns()) / _NANO)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await tool.run(grant, parsed)
+        except TimeoutError:
+            return ToolOutcome(
+                status="timeout",
+                text=f"`{tool.name}` did not end within its deadline of {tool.timeout_s:g} s and was ended.",
+                label=TOOL,
+            )
+        except ToolError as error:
+            return ToolOutcome(status="error", text=str(error))
+        except IntegrationError as error:
+            return ToolOutcome(status="error", text=str(error))
+
+    def _returned(self, grant: Grant, outcome: ToolOutcome, duration_ms: int) -> ToolReturned:
+        text = self.recorder.redactor.redact(outcome.text).text
+        limit = self.policy.output_bytes
+        handle = outcome.spool
+        if not handle and len(text) > limit:
+            handle = self._outputs.keep(grant.call, text)
+        return ToolReturned(
+            call=grant.call,
+            tool=grant.tool,
+            status=outcome.status,
+            text=Body(capped(text, limit, handle)),
+            data=Body(canonical(outcome.data).decode()) if outcome.data is not None else Body(),
+            duration_ms=duration_ms,
+            spool=handle,
+        )
+
+    async def probe(self, call: ProposedCall, key: str) -> ProbeAnswer:
+        """Ask a `once` tool whether its interrupted call happened; reads only."""
+        tool, parsed = self._known(call)
+        answer = await tool.probe(parsed, key)
+        self.recorder.store.write_now(lambda tx: self._audit(tx, "probe", call.tool, answer, key))
+        return answer
+
+    def effect_of(self, tool: str) -> Effect:
+        """The effect class of a tool; `once` for one this run no longer has, which is the safe reading."""
+        found = self._toolbox.find(tool)
+        return found.effect if found is not None else "once"
+
+    # -- small parts ------------------------------------------------------------------------------------
+
+    def _known(self, call: ProposedCall) -> tuple[Tool, Parsed]:
+        tool = self._toolbox.find(call.tool)
+        if tool is None:
+            raise RefusedError(f"this run has no tool `{call.tool}` any more; start a new run of the task")
+        return tool, tool.parse(call.arguments)
+
+    def _audit(
+        self, tx: Tx, action: str, subject: str, decision: str, reason: str, *, actor: str = "", **details: object
+    ) -> None:
+        clean = self.recorder.redactor.redact(reason).text
+        append_audit(
+            tx,
+            AuditFact(
+                at_ns=self.recorder.clock.now_ns(),
+                actor=actor or self.policy.actor,
+                action=action,
+                run=self.recorder.state.run,
+                subject=subject,
+                decision=decision,
+                reason=clean,
+                details=details,
+            ),
+        )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
