@@ -39,7 +39,7 @@ Sort = Literal["final", "unreachable", "busy", "output"]
 _OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|context_window_exceeded|string_above_max_length"
     r"|maximum (context|prompt|model) length|max(imum)? (input )?(tokens|length) (allowed|limit)"
-    r"|exceeds? (the |your |model'?s? )*(maximum |available |max )?"
+    r"|exceed(s|ed)? (the |your |model'?s? )*(maximum |available |max )?"
     r"(context|number of tokens allowed|number of input tokens|token limit|model token limit|max length)"
     r"|(prompt|input|request)( token length| tokens?)? (is )?too (long|large)"
     r"|input is too long|input length and `?max_tokens`? exceed|longer than the (maximum )?(context|model)"

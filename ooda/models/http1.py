@@ -158,6 +158,7 @@ class _Connection(asyncio.Protocol):
         return (
             self.h11.our_state is h11.DONE
             and self.h11.their_state is h11.DONE
+            and self.h11.trailing_data == (b"", False)
             and not self.transport.is_closing()
             and self.transport.get_write_buffer_size() == 0
         )

@@ -48,7 +48,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     output_attempts: int = 2
     """When the answer is broken: each may have been billed in full."""
     first_wait_s: float = 0.5
-    """Doubled at each attempt, plus up to as much again at random; the provider's own wish when it is longer."""
+    """Doubled at each attempt, up to `max_wait_s`; plus between nothing and this much, so that agents that failed
+    together do not come back together. The provider's own wish stands when it is longer."""
     max_wait_s: float = 30.0
 
     def attempts_for(self, sort: Sort) -> int:
@@ -127,8 +128,9 @@ class _Call:
         """Let tenacity go on where the first attempt failed: it counts that one too."""
         import tenacity
 
-        wait = tenacity.wait_exponential_jitter(
-            initial=self._policy.first_wait_s, max=self._policy.max_wait_s, jitter=self._policy.first_wait_s
+        policy = self._policy
+        wait = tenacity.wait_exponential(multiplier=policy.first_wait_s, max=policy.max_wait_s) + tenacity.wait_random(
+            0, policy.first_wait_s
         )
 
         def wait_s(state: RetryCallState) -> float:
