@@ -38,7 +38,7 @@ def _stage(binds: list[list[str]]) -> list[list[str]]:
     opened = [os.open(source, os.O_PATH) for _, source, _ in binds]
     _mount("tmpfs", _STAGE, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=1m")
     staged = []
-    for index, (fd, (option, _, target)) in enumerate(zip(opened, binds)):
+    for index, (fd, (option, _, target)) in enumerate(zip(opened, binds)):  # noqa: B905 - Python 3.9
         name = f"{_STAGE}/{index}"
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             os.mkdir(name, 0o755)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -294,12 +293,10 @@ class Workspace:
     def _expect(self, place: _Place, name: str, sha256: str, path: str) -> None:
         fd = self._open_regular(_Place(place.parent, name, path), path)
         try:
-            digest = hashlib.sha256()
-            while piece := os.read(fd, 1 << 20):
-                digest.update(piece)
+            data = _read_all(fd, os.fstat(fd).st_size + 1)
         finally:
             os.close(fd)
-        if digest.hexdigest() != sha256:
+        if _sha256(data) != sha256:
             raise GuestError("changed", f"{display(path)} has changed since it was read; read it again, then edit")
 
 
@@ -404,9 +401,15 @@ def _info(path: str, data: bytes, mode: int, created: bool = False) -> dict[str,
         "path": path,
         "size_bytes": len(data),
         "mode": mode,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": _sha256(data),
         "created": created,
     }
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib  # brings the whole of OpenSSL along, which every fork of the helper would have to copy
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def _join(path: str, name: bytes) -> str:

@@ -42,7 +42,7 @@ class FileSide:
     """All file requests of a sandbox; one worker at a time."""
 
     def __init__(
-        self, loop: Loop, settings: Settings, rules: kernel.LandlockRules | None, seccomp: bytes | None
+        self, loop: Loop, settings: Settings, rules: kernel.LandlockRules | None, seccomp: kernel.SeccompFilter | None
     ) -> None:
         self._loop = loop
         self._settings = settings

@@ -19,7 +19,9 @@ _PIECE_BYTES = 1 << 16
 _MAX_CONNECTIONS = 256
 
 
-def start_forwarder(settings: Settings, rules: kernel.LandlockRules | None, seccomp: bytes | None) -> dict[str, str]:
+def start_forwarder(
+    settings: Settings, rules: kernel.LandlockRules | None, seccomp: kernel.SeccompFilter | None
+) -> dict[str, str]:
     """Fork the forwarder; gives the variables that lead programs to it."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -37,7 +39,7 @@ def start_forwarder(settings: Settings, rules: kernel.LandlockRules | None, secc
                 rules.fd = _RULES_FD
                 rules.restrict()
             if seccomp is not None:
-                kernel.install_filter(seccomp)
+                seccomp.install()
             assert settings.egress_socket is not None
             _Forwarder(socket.socket(fileno=_LISTENER_FD), settings.egress_socket).run()
         finally:

@@ -13,9 +13,9 @@ from typing import Any
 
 __all__ = [
     "LandlockRules",
+    "SeccompFilter",
     "drop_capabilities",
     "forbid_new_privileges",
-    "install_filter",
     "keep_only",
     "landlock_version",
     "mount_proc",
@@ -51,6 +51,14 @@ _IOCTL_DEV = 1 << 15
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+# Looked up now: a symbol sought in a forked child costs 0.1 ms there, every time.
+for _name in ("prctl", "capset", "unshare", "mount", "setfsuid", "setfsgid", "syscall"):
+    getattr(_libc, _name)
+
+
+# Made once: a forked child that builds ctypes objects pays for each in copied pages.
+_CAP_HEADER = ctypes.create_string_buffer(struct.pack("=Ii", _CAP_VERSION_3, 0))
+_CAP_NONE = ctypes.create_string_buffer(24)
 
 
 def _check(result: int, what: str) -> int:
@@ -96,8 +104,7 @@ def drop_capabilities(bounding: bool) -> None:
         for capability in range(_LAST_CAPABILITY + 1):
             if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
                 break  # EINVAL: past this kernel's last capability
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAP_VERSION_3, 0))
-    _check(_libc.capset(header, ctypes.create_string_buffer(24)), "capset")
+    _check(_libc.capset(_CAP_HEADER, _CAP_NONE), "capset")
 
 
 def unshare(flags: int) -> None:
@@ -180,8 +187,14 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-def install_filter(program: bytes) -> None:
-    """Install a seccomp filter (an array of `struct sock_filter`) on the calling process; needs no_new_privs."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    prog = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, "seccomp filter", ctypes.byref(prog))
+class SeccompFilter:
+    """A seccomp program (an array of `struct sock_filter`), ready to be installed in any child."""
+
+    def __init__(self, program: bytes) -> None:
+        self._code = ctypes.create_string_buffer(program, len(program))
+        self._program = _Program(len(program) // 8, ctypes.cast(self._code, ctypes.c_void_p))
+        self._argument = ctypes.byref(self._program)
+
+    def install(self) -> None:
+        """Put it on the calling process for good; needs no_new_privs."""
+        _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, "seccomp filter", self._argument)

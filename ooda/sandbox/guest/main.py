@@ -152,7 +152,7 @@ class _Helper:
             except OSError:
                 missing.append("landlock")
             if supported():
-                seccomp = build_filter(platform.machine(), settings.pin_cpus)
+                seccomp = kernel.SeccompFilter(build_filter(platform.machine(), settings.pin_cpus))
             else:
                 missing.append("seccomp")
         confinement = Confinement(settings, rules, seccomp)

@@ -35,7 +35,9 @@ _SHELL = "/bin/sh"
 class Confinement:
     """What every command is held in; made once by the helper, applied in each child by a few system calls."""
 
-    def __init__(self, settings: Settings, landlock: kernel.LandlockRules | None, seccomp: bytes | None) -> None:
+    def __init__(
+        self, settings: Settings, landlock: kernel.LandlockRules | None, seccomp: kernel.SeccompFilter | None
+    ) -> None:
         self.mode = settings.mode
         """`setuid`: the helper is root and commands are `uid`; `namespace`: a pid and user namespace each;
         `plain`: no wall at all."""
@@ -67,7 +69,7 @@ class Confinement:
         if self.landlock is not None:
             self.landlock.restrict()
         if self.seccomp is not None:
-            kernel.install_filter(self.seccomp)
+            self.seccomp.install()
         # Last, because being dumpable again opens this process to others of its uid.
         kernel.set_dumpable(True)
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
@@ -206,6 +208,11 @@ def _wait_for(command: int) -> int | None:
 
 
 def _end_tree(confinement: Confinement) -> int:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return 0  # every orphan would be our child: nothing is left, and no look at /proc is needed
     if confinement.mode == "namespace":
         return len(descendants(1))  # the kernel ends them when this init does
     return kill_tree(os.getpid(), reap=True)
@@ -213,9 +220,8 @@ def _end_tree(confinement: Confinement) -> int:
 
 def _become_command(job: Job, confinement: Confinement) -> None:
     os.setsid()
-    for number in range(1, signal.NSIG):
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python; an exec resets handlers only
+        signal.signal(number, signal.SIG_DFL)
     os.dup2(_OUTPUT_FD, 1)
     os.dup2(_OUTPUT_FD, 2)
     confinement.enter()

@@ -23,14 +23,14 @@ OPERATIONS = ("read", "write", "edit", "list", "search")
 
 
 def serve_files(
-    connection: socket.socket, root: str, rules: kernel.LandlockRules | None, seccomp: bytes | None
+    connection: socket.socket, root: str, rules: kernel.LandlockRules | None, seccomp: kernel.SeccompFilter | None
 ) -> None:
     """Answer file requests until the other end closes."""
     kernel.forbid_new_privileges()
     if rules is not None:
         rules.restrict()
     if seccomp is not None:
-        kernel.install_filter(seccomp)
+        seccomp.install()
     workspace = Workspace(root)
     decoder = Decoder()
     while data := connection.recv(1 << 18):
