@@ -3,8 +3,9 @@
 from ooda.services.git.branch import branch_name, is_valid_branch, slug, unique_branch
 from ooda.services.git.command import GitSettings
 from ooda.services.git.remote import AccessToken, Credentials, KeyCert, Remote, UsernamePassword
-from ooda.services.git.repo import Author, Change, Cloned, Commit, Diff, Pushed, WorkRepo
+from ooda.services.git.repo import WorkRepo
 from ooda.services.git.snapshots import Restoration, Snapshot
+from ooda.services.git.values import Author, Change, Cloned, Commit, Diff, Pushed
 
 __all__ = [
     "AccessToken",

@@ -127,6 +127,17 @@ class GitResult(msgspec.Struct, frozen=True):
     def text(self) -> str:
         return self.out.decode(errors="replace").strip()
 
+    def error(self, operation: str) -> IntegrationError:
+        """This result as a failure."""
+        return IntegrationError(
+            f"git {operation} failed with exit code {self.exit_code}: {_last_words(self.err)}",
+            service="git",
+            operation=operation,
+            status=self.exit_code,
+            retryable=False,
+            stderr=self.err,
+        )
+
 
 class GitRunner:
     """Runs git on one host-owned repository, a few processes at a time, off the event loop."""
@@ -170,14 +181,7 @@ class GitRunner:
             await asyncio.wait([future])
             raise
         if result.exit_code not in ok:
-            raise IntegrationError(
-                f"git {arguments[0]} failed with exit code {result.exit_code}: {_last_words(result.err)}",
-                service="git",
-                operation=arguments[0],
-                status=result.exit_code,
-                retryable=False,
-                stderr=result.err,
-            )
+            raise result.error(arguments[0])
         return result
 
     async def off_loop(self, function: Callable[_P, _R], *arguments: _P.args, **named: _P.kwargs) -> _R:

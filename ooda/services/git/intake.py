@@ -17,20 +17,7 @@ import msgspec
 from ooda.services.git.command import GitResult, GitRunner
 from ooda.services.git.worktree import WorkTree
 
-__all__ = ["EXCLUDED", "Intake", "Taken", "bare_repositories", "printable"]
-
-EXCLUDED = (
-    "__pycache__/",
-    "*.py[cod]",
-    ".pytest_cache/",
-    ".mypy_cache/",
-    ".ruff_cache/",
-    ".hypothesis/",
-    ".coverage",
-    ".venv/",
-    "node_modules/",
-)
-"""Left behind by running things; not committed although a repository may lack the .gitignore for it."""
+__all__ = ["Intake", "Taken", "bare_repositories", "printable"]
 
 _TELLING = frozenset({".gitattributes", ".gitmodules", ".gitconfig", ".lfsconfig"})
 
