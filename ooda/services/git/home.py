@@ -1,0 +1,88 @@
+"""The host-owned GIT_DIR, and the throw-away `.git` the sandbox gets to look at.
+
+Nothing in the GIT_DIR comes from the agent. Its `info/attributes` outranks every .gitattributes of the tree
+(gitattributes(5)), so no attribute can name a filter or a diff driver, should one ever be configured.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ooda.services.git.command import GitRunner, GitSettings
+from ooda.services.git.lend import ASKPASS
+
+__all__ = ["give_inner_git", "make_home"]
+
+_EXCLUDED = (
+    "__pycache__/",
+    "*.py[cod]",
+    ".pytest_cache/",
+    ".mypy_cache/",
+    ".ruff_cache/",
+    ".hypothesis/",
+    ".coverage",
+    ".venv/",
+    "node_modules/",
+)
+"""Left behind by running things; not committed although a repository may lack the .gitignore for it."""
+
+_ATTRIBUTES = "* !filter !diff !merge\n"
+_INNER_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
+_INNER_DEPTH = 50
+_INNER_MAX_BYTES = 200 << 20
+"""Above this much history the sandbox gets no copy of it."""
+
+
+async def make_home(runner: GitRunner) -> None:
+    """Make the repository, or make an existing one ready again after its process was killed. Idempotent."""
+    git_dir = runner.git_dir
+    if not (git_dir / "HEAD").exists():
+        git_dir.mkdir(parents=True, exist_ok=True)
+        git_dir.chmod(0o700)
+        await runner.run("init", "--quiet", "--bare", "--template=", str(git_dir))
+    for left in git_dir.rglob("*.lock"):
+        left.unlink(missing_ok=True)  # of a killed process: one owner at a time is what the run's lease is for
+    for left in (*git_dir.glob("intake-*"), *git_dir.glob("restore-*")):
+        shutil.rmtree(left)
+    info = git_dir / "info"
+    info.mkdir(exist_ok=True)
+    (info / "attributes").write_text(_ATTRIBUTES)
+    (info / "exclude").write_text("\n".join(_EXCLUDED) + "\n")
+    (git_dir / "askpass").write_text(ASKPASS)
+    (git_dir / "askpass").chmod(0o700)
+
+
+async def give_inner_git(runner: GitRunner, settings: GitSettings, workspace: Path, branch: str) -> bool:
+    """Put a `.git` with some history into the fresh workspace; nothing in it is ever read by us again.
+
+    Its objects are copies: a hard link would let the sandbox change ours. False when the history is too large.
+    """
+    inner = workspace / ".git"
+    if inner.is_symlink() or inner.is_file():
+        inner.unlink()
+    elif inner.exists():
+        shutil.rmtree(inner)
+    facts = dict(line.split(": ", 1) for line in (await runner.run("count-objects", "-v")).lines())
+    if int(facts["size-pack"]) * 1024 > _INNER_MAX_BYTES:
+        return False
+    await runner.run(
+        "clone",
+        "--quiet",
+        "--bare",
+        "--template=",
+        f"--depth={_INNER_DEPTH}",
+        "--single-branch",
+        f"--branch={branch}",
+        runner.git_dir.as_uri(),
+        str(inner),
+        env={"GIT_ALLOW_PROTOCOL": "file"},
+    )
+    (inner / "config").write_text(_INNER_CONFIG)
+    local = GitRunner(inner, settings)
+    try:
+        await local.run("read-tree", "HEAD")
+        await local.run("update-index", "-q", "--refresh", work_tree=workspace, ok=(0, 1))
+    finally:
+        local.close()
+    return True
