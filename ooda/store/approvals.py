@@ -105,9 +105,7 @@ def answer(
     if found is None:
         what = "there is no such question; `ooda approvals list` shows those that wait"
     elif found.state == "waiting":
-        what = (
-            f"it expired at {to_rfc3339(found.expires_ns)}; the run will be told, or asks again when resumed"
-        )
+        what = f"it expired at {to_rfc3339(found.expires_ns)}; the run will be told, or asks again when resumed"
     else:
         what = f"{found.answered_by} answered `{found.state}` before; an answer is never changed"
     raise RefusedError(

@@ -24,9 +24,7 @@ def from_sqlite(error: sqlite3.Error, path: Path, operation: str) -> OodaError:
     what = f"cannot {operation} the database `{path}`"
     match code & 0xFF:
         case sqlite3.SQLITE_FULL:
-            return _failed(
-                f"{what}: {_NO_SPACE}. Nothing of this transaction was kept", path, operation, name, True
-            )
+            return _failed(f"{what}: {_NO_SPACE}. Nothing of this transaction was kept", path, operation, name, True)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return _failed(
                 f"{what}: another process kept it locked for too long; wait for it, or find it with `fuser {path}`",

@@ -27,9 +27,7 @@ PAGE = 512
 """Rows read at once."""
 
 
-def append(
-    tx: Tx, new: Sequence[Row], fence: int, *, load: Callable[[str], str], status: str | None = None
-) -> None:
+def append(tx: Tx, new: Sequence[Row], fence: int, *, load: Callable[[str], str], status: str | None = None) -> None:
     """Add `new`, consecutive rows of one run, to its journal.
 
     Args:

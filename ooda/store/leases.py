@@ -85,9 +85,7 @@ def renew(tx: Tx, lease: Lease, ttl_s: float, now_ns: int) -> Lease:
 
 def release(tx: Tx, lease: Lease) -> bool:
     """Give the run free for the next owner; False when it was no longer ours."""
-    return bool(
-        tx.change("UPDATE leases SET expires_ns = 0 WHERE run = ? AND fence = ?", (lease.run, lease.fence))
-    )
+    return bool(tx.change("UPDATE leases SET expires_ns = 0 WHERE run = ? AND fence = ?", (lease.run, lease.fence)))
 
 
 def check(tx: Tx, run: str, fence: int) -> None:

@@ -29,9 +29,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last attempt failed."""
 
 
-def enqueue(
-    tx: Tx, id: str, channel: str, payload: str, at_ns: int, *, run: str = "", due_ns: int = 0
-) -> bool:
+def enqueue(tx: Tx, id: str, channel: str, payload: str, at_ns: int, *, run: str = "", due_ns: int = 0) -> bool:
     """Put a notice into the outbox; False when one with this id is there already, sent or not."""
     return bool(
         tx.change(

@@ -153,9 +153,7 @@ def _named(task: str) -> tuple[str, str]:
         spec = _task.decode(task)
     except msgspec.MsgspecError:
         return "", ""
-    named = (
-        spec.task if isinstance(spec.task, dict) else spec.incident if isinstance(spec.incident, dict) else {}
-    )
+    named = spec.task if isinstance(spec.task, dict) else spec.incident if isinstance(spec.incident, dict) else {}
     title = spec.task if isinstance(spec.task, str) else named.get("title", "")
     return str(named.get("id", "")), str(title).strip().partition("\n")[0][:_TITLE_CHARS]
 
@@ -166,9 +164,7 @@ def find(tx: Tx, run: str) -> RunSummary | None:
     return found[0] if found else None
 
 
-def listed(
-    tx: Tx, *, limit: int = 100, status: str | None = None, parent: str | None = None
-) -> list[RunSummary]:
+def listed(tx: Tx, *, limit: int = 100, status: str | None = None, parent: str | None = None) -> list[RunSummary]:
     """The newest runs first, at most `limit`, of one status or one parent when given."""
     conditions = {"status": status, "parent": parent}
     asked = {name: value for name, value in conditions.items() if value is not None}

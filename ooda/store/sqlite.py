@@ -60,13 +60,9 @@ def connect(path: Path, *, readonly: bool, busy_timeout_s: float) -> sqlite3.Con
         JournalError: the file is damaged, is not ours, or was written by a newer version.
         IntegrationError: the disk is full or failing, or another process holds the file locked.
     """
-    if readonly and not path.exists():
-        raise ConfigError(
-            f"there is no database at `{path}` yet; it is made by the first run, or name its folder with "
-            "XDG_DATA_HOME",
-            path=str(path),
-        )
-    if not readonly:
+    if readonly:
+        _require_file(path)
+    else:
         _make_file(path)
     try:
         connection = _opened(path, readonly, busy_timeout_s)
@@ -183,6 +179,18 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
+def _require_file(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no database at `{path}` yet; it is made by the first run, or name its folder with XDG_DATA_HOME",
+            path=str(path),
+        ) from error
+    except OSError as error:
+        raise from_os(error, path, "open") from error
+
+
 def _make_file(path: Path) -> None:
     """An empty file only its owner can read; SQLite gives its -wal and -shm the same mode."""
     make_folder(path.parent)
@@ -200,11 +208,10 @@ def _make_file(path: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """The folder and its missing parents, each readable by its owner only; existing ones keep their mode."""
-    if folder.is_dir():
-        return
     try:
-        if not folder.parent.is_dir():
-            make_folder(folder.parent)
+        if folder.is_dir():
+            return
+        make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
     except OSError as error:

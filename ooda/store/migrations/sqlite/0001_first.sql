@@ -6,6 +6,9 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- Tells this store from every other: an anchor of one proves nothing about another.
+INSERT INTO meta (key, value) VALUES ('store.id', lower(hex(randomblob(16))));
+
 -- One line per run, derived from its events in the transaction that appends them. `last_seq` and `last_hash` are
 -- the head of its chain: an append is accepted only on top of them.
 CREATE TABLE runs (

@@ -1,0 +1,139 @@
+"""The chain of the audit log: facts appended in the transaction of what they tell, each bound to the one before.
+
+Knows the row, its hash and the head of the chain. Whether the log is whole is judged by `audit.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ooda.events import canonical
+from ooda.store.tx import Tx
+
+__all__ = ["GENESIS", "AuditFact", "AuditRow", "append", "head"]
+
+GENESIS = "0" * 64
+"""`prev_hash` of the first row."""
+
+_HEAD = "audit.head"
+
+
+class AuditFact(msgspec.Struct, frozen=True, kw_only=True):
+    """Who did what to whom, what was decided, and why. Texts are redacted before they come here."""
+
+    at_ns: int
+    actor: str
+    """A person, an agent or `ooda` itself."""
+    action: str
+    """What was wanted: allow, refuse, ask, answer, settle, promote, …"""
+    run: str = ""
+    subject: str
+    """What it was about: a tool, a model, an approval, an agent."""
+    decision: str
+    reason: str = ""
+    details: Mapping[str, Any] = {}
+    """Plain JSON-able facts."""
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """One fact as it is stored."""
+
+    seq: int
+    at_ns: int
+    actor: str
+    action: str
+    run: str
+    subject: str
+    decision: str
+    reason: str
+    details: str
+    """Canonical JSON."""
+    prev_hash: str
+    hash: str
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether its content is what its hash says."""
+        return self.hash_at(self.seq) == self.hash
+
+    def hash_at(self, seq: int) -> str:
+        """The hash this content would have as row `seq`; empty when it cannot be hashed."""
+        columns = (self.action, self.actor, self.at_ns, self.decision, self.details, self.reason, self.run)
+        try:
+            return _row_hash(columns, seq, self.subject, self.prev_hash)
+        except (ValueError, TypeError, AttributeError):
+            return ""
+
+
+class _Columns(msgspec.Struct, frozen=True):
+    """What the hash of a row covers beside `prev_hash`, in the order of sorted keys."""
+
+    action: str
+    actor: str
+    at_ns: int
+    decision: str
+    details: msgspec.Raw
+    reason: str
+    run: str
+    seq: int
+    subject: str
+
+
+_ENCODER = msgspec.json.Encoder()
+_INSERT = (
+    "INSERT INTO audit (seq, at_ns, actor, action, run, subject, decision, reason, details, prev_hash, hash) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def append(tx: Tx, fact: AuditFact) -> str:
+    """Add one fact to the chain; gives the hash of its row."""
+    last_seq, prev_hash = head(tx)
+    details = canonical(fact.details).decode()
+    columns = (fact.action, fact.actor, fact.at_ns, fact.decision, details, fact.reason, fact.run)
+    seq = last_seq + 1
+    digest = _row_hash(columns, seq, fact.subject, prev_hash)
+    tx.change(
+        _INSERT,
+        (
+            seq,
+            fact.at_ns,
+            fact.actor,
+            fact.action,
+            fact.run,
+            fact.subject,
+            fact.decision,
+            fact.reason,
+            details,
+            prev_hash,
+            digest,
+        ),
+    )
+    # The head stands apart from the rows, so that cutting off the last ones does not go unseen.
+    tx.change(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (_HEAD, f"{seq} {digest}"),
+    )
+    return digest
+
+
+def head(tx: Tx) -> tuple[int, str]:
+    """Number and hash of the last row; (0, GENESIS) when there is none."""
+    found = tx.execute("SELECT value FROM meta WHERE key = ?", (_HEAD,))
+    seq, _, digest = found[0][0].partition(" ") if found else ("0", "", GENESIS)
+    return int(seq), digest
+
+
+def _row_hash(
+    columns: tuple[str, str, int, str, str, str, str], seq: int, subject: str, prev_hash: str
+) -> str:
+    """SHA-256 of the raw previous hash followed by the canonical JSON of the other columns."""
+    action, actor, at_ns, decision, details, reason, run = columns
+    covered = _Columns(
+        action, actor, at_ns, decision, msgspec.Raw(details.encode()), reason, run, seq, subject
+    )
+    return hashlib.sha256(bytes.fromhex(prev_hash) + _ENCODER.encode(covered)).hexdigest()
