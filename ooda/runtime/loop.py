@@ -305,7 +305,7 @@ class _Turn:
             case Notified():
                 self._set(notices=tuple(n for n in self.state.notices if n.notice != event.notice))
             case Stopped():
-                self._stopped(event)
+                self._set(life="stopped", status=event.status, reason=event.reason, stopping=None)
             case Resumed():
                 self._resumed(event)
             case ChildStarted():
@@ -524,11 +524,6 @@ class _Turn:
             self._no_longer_waits_for(approval)
             self._stop("refused", "Nobody answered the approval in time; silence is a no.")
 
-    def _stopped(self, event: Stopped) -> None:
-        self._set(life="stopped", status=event.status, reason=event.reason, stopping=None)
-        if not self.state.calls:
-            self._set(attempts=0)
-
     def _resumed(self, event: Resumed) -> None:
         if self.state.status == "success":
             raise self._contradiction("the run succeeded, there is nothing to resume; start a new run of the task")
@@ -562,8 +557,7 @@ class _Turn:
         elif self.state.calls:
             self._issue()
         else:
-            if was_stopped and self.state.attempts == 0:
-                # What ended the last stretch is not a reason to end this one; what was closed since then is news.
+            if was_stopped and self.state.attempts == 0:  # see `_apply`
                 self._set(results=())
             self._decide()
 
@@ -709,6 +703,9 @@ class _Turn:
             self._notify(notice)
         if decision.stop is not None:
             self._stop(decision.stop, decision.reason)
+            # What ended this stretch must not end the next one: resumed, the decider is asked afresh. Any other end
+            # keeps its results, so that no effect is made again for want of the answer to the first.
+            self._set(attempts=0)
         elif decision.goto:
             self._enter(self.agent.index(decision.goto))
         elif decision.done:
@@ -816,7 +813,9 @@ class _Turn:
         if len(results) < len(state.calls):
             self._issue()
             return
-        marks = (self._fingerprint(call, known[call.call]) for call in state.calls if not self._traits(call.tool).is_poll)
+        marks = (
+            self._fingerprint(call, known[call.call]) for call in state.calls if not self._traits(call.tool).is_poll
+        )
         recent = (*state.recent, *marks)[-KEPT:]
         self._set(calls=(), recent=recent, attempts=state.attempts + 1)
         if self._is_over:

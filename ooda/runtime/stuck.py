@@ -7,7 +7,6 @@ Tools that are used by repeating them (`is_poll`) leave none. The first detectio
 from __future__ import annotations
 
 import hashlib
-import itertools
 
 from ooda.runtime.normalise import normalise
 from ooda.runtime.state import Fingerprint
@@ -15,10 +14,11 @@ from ooda.runtime.state import Fingerprint
 __all__ = ["KEPT", "fingerprint", "judge"]
 
 KEPT = 20
-"""Fingerprints looked at: long enough for six alternations, short enough to forget what was long ago."""
+"""Fingerprints looked at: long enough for the longest cycle, short enough to forget what was long ago."""
 
 _REPEATS = 4
-_ALTERNATIONS = 6
+_CYCLES = 3
+_LONGEST_CYCLE = 6
 _ERRORS = 6
 
 
@@ -28,12 +28,16 @@ def fingerprint(tool: str, arguments: str, result: str, is_error: bool) -> Finge
 
 
 def judge(recent: tuple[Fingerprint, ...]) -> str:
-    """What the run is stuck in, as words for the model and the report; empty when it is not."""
+    """What the run is stuck in, as words for the model and the report; empty when it is not.
+
+    One call four times, a cycle of two to six calls three times, or six errors of at most two calls.
+    """
     if len(recent) >= _REPEATS and len(set(recent[-_REPEATS:])) == 1:
         return f"the same call gave the same result {_REPEATS} times in a row"
-    tail = recent[-_ALTERNATIONS:]
-    if len(tail) == _ALTERNATIONS and len(set(tail)) == 2 and all(a != b for a, b in itertools.pairwise(tail)):
-        return f"two calls with the same results alternated {_ALTERNATIONS} times"
+    for length in range(2, _LONGEST_CYCLE + 1):
+        tail = recent[-_CYCLES * length :]
+        if len(tail) == _CYCLES * length and tail == tail[:length] * _CYCLES:
+            return f"{length} calls with the same results repeated {_CYCLES} times"
     errors = recent[-_ERRORS:]
     if len(errors) == _ERRORS and all(f.is_error for f in errors) and len({f.call for f in errors}) <= 2:
         return f"the same calls failed {_ERRORS} times in a row"

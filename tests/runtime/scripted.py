@@ -153,10 +153,10 @@ def replied(
 class Run:
     """One run: its state, its journal and its prompt, moved by `feed`."""
 
-    def __init__(self, spec: AgentSpec, *, limits: Limits = Limits(), run: str = "run-1") -> None:
+    def __init__(self, spec: AgentSpec, *, limits: Limits | None = None, run: str = "run-1") -> None:
         self.loop = Loop(spec)
         self.spec = spec
-        self.limits = limits
+        self.limits = limits or Limits()
         self.state = RunState(run=run)
         self.journal: list[Entry] = []
         self.prompt = Prompt(lambda text: text.text)
@@ -208,8 +208,12 @@ class Run:
         )
 
     def reply(self, *calls: ToolCall, **more: Any) -> tuple[Command, ...]:
-        """The model answers what it was asked last."""
+        """The model is asked and answers."""
         self.intend()
+        return self.reply_with(calls, **more)
+
+    def reply_with(self, calls: Iterable[ToolCall] = (), **more: Any) -> tuple[Command, ...]:
+        """The model answers what it was asked."""
         return self.feed(replied(self.state.ask, calls, **more))
 
     def intend(self) -> tuple[Command, ...]:
