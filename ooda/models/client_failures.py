@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,6 +13,10 @@ from ooda.models.failures import AttemptFailure, from_provider_error, from_statu
 from ooda.models.reply import Asked
 
 __all__ = ["failure_of", "load_extra", "transport_errors"]
+
+_NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+_CUT = frozenset({"ReadError", "ReadTimeout", "WriteError", "WriteTimeout", "RemoteProtocolError"})
+"""Names of httpx's exceptions (httpx2's are the same): neither library is a dependency of ours."""
 
 
 def load_extra(module: str, extra: str) -> Any:
@@ -41,21 +46,35 @@ def transport_errors() -> tuple[type[Exception], ...]:
 
 
 def failure_of(error: Exception, asked: Asked) -> AttemptFailure:
-    """What an exception of the client means; the HTTP exchange behind it decides, not its class."""
-    response = getattr(error, "response", None)
+    """What an exception of a client means: what happened on the wire decides, not the class it was wrapped in.
+
+    litellm wraps a refused connection, and a stream that was cut, into a server error of its own making.
+    """
+    kinds = {type(link).__name__ for link in _chain(error)}
+    if kinds & _NEVER_SENT:
+        return unreachable(_words(error, asked), asked.who, sent=False)
     status = getattr(error, "status_code", 0)
-    if any(kind.__name__ == "APIConnectionError" for kind in type(error).__mro__) or not hasattr(error, "body"):
-        cause = error.__cause__
-        never_sent = type(cause).__name__ in ("ConnectError", "ConnectTimeout")
-        problem = asked.scrub(str(cause or error) or type(error).__name__)
-        return unreachable(problem, asked.who, sent=not never_sent, sort="unreachable" if never_sent else "busy")
-    said: Any = getattr(error, "body", None) or {"message": getattr(error, "message", str(error))}
-    if isinstance(status, int) and status >= 300:
-        headers = {
-            name.lower().encode(): value.encode() for name, value in dict(getattr(response, "headers", {})).items()
-        }
-        body = said.encode() if isinstance(said, str) else msgspec.json.encode(said)
-        return from_status(status, headers, body, asked.who, asked.scrub)
+    if kinds & _CUT or (not status and "APIConnectionError" in kinds):
+        return unreachable(_words(error, asked), asked.who, sent=True, sort="busy")
     if isinstance(error, ValueError):
-        return output_failure(f"something that is no chat completion ({error})", asked.who)
-    return from_provider_error(said, asked.who, asked.scrub)
+        return output_failure(f"something that is no chat completion ({_words(error, asked)})", asked.who)
+    said: Any = getattr(error, "body", None) or {"message": str(getattr(error, "message", error))}
+    if not isinstance(status, int) or status < 300:
+        return from_provider_error(said, asked.who, asked.scrub)
+    given = dict(getattr(getattr(error, "response", None), "headers", None) or {})
+    headers = {name.lower().encode(): value.encode() for name, value in given.items()}
+    body = said.encode() if isinstance(said, str) else msgspec.json.encode(said)
+    return from_status(status, headers, body, asked.who, asked.scrub)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from, as far as it goes."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _words(error: Exception, asked: Asked) -> str:
+    return asked.scrub(str(error) or type(error).__name__)[:400]

@@ -46,6 +46,7 @@ class LiteLLMModel(Backend):
         # Read by litellm while it is imported; without it the import downloads three megabytes of prices.
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         self._litellm = load_extra("litellm", "litellm")
+        self._litellm.suppress_debug_info = True  # it prints advice to stdout, where results go
         self._errors = load_extra("openai", "litellm").OpenAIError
 
     async def close(self) -> None:

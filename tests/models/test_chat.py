@@ -221,17 +221,27 @@ async def test_without_streaming_the_listener_hears_nothing(server: Any, asking:
     ("said", "members", "gone", "instead"),
     [
         (
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
             {},
             "max_tokens",
             "max_completion_tokens",
         ),
-        ("Unsupported value: 'temperature' does not support 0.2 with this model.", {"temperature_milli": 200}, "temperature", ""),
-        ("Unrecognized request argument supplied: parallel_tool_calls", {"tools": TOOLS, "parallel_tool_calls": True}, "parallel_tool_calls", ""),
+        (
+            "Unsupported value: 'temperature' does not support 0.2 with this model.",
+            {"temperature_milli": 200},
+            "temperature",
+            "",
+        ),
+        (
+            "Unrecognized request argument supplied: parallel_tool_calls",
+            {"tools": TOOLS, "parallel_tool_calls": True},
+            "parallel_tool_calls",
+            "",
+        ),
         ("stream_options: Extra inputs are not permitted", {"stream": True}, "stream_options", ""),
     ],
     ids=["max_tokens", "temperature", "parallel_tool_calls", "stream_options"],
-)  # fmt: skip
+)
 async def test_a_member_the_model_refuses_is_left_out_from_then_on(
     server: Any, asking: Any, wire: Any, said: str, members: dict[str, Any], gone: str, instead: str
 ) -> None:

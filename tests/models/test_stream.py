@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -215,5 +216,5 @@ def test_events_are_the_same_however_the_bytes_are_cut(newline: bytes, is_ended:
     text = encoded(newline, newline * 2 if is_ended else b"")
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     lines = EventLines()
-    found = [event for start, end in zip(bounds, bounds[1:], strict=False) for event in lines.feed(text[start:end])]
+    found = [event for start, end in itertools.pairwise(bounds) for event in lines.feed(text[start:end])]
     assert [*found, *lines.close()] == EVENTS
