@@ -14,17 +14,18 @@ from ooda.amounts import usd_to_nano
 from ooda.api.coding import CODING_TOOLS, git_target
 from ooda.api.request import Launch
 from ooda.api.session import Session
+from ooda.config import Settings
 from ooda.engines.world import Topic
 from ooda.errors import ConfigError, UserError
 from ooda.events import Limits
-from ooda.runtime.agent import AgentSpec, Traits
+from ooda.runtime.agent import AgentSpec
 from ooda.sandbox import Bind, Network
 from ooda.services.git import WorkRepo
 from ooda.task import ChatTask, CodingTask, SecretRef, Task
 from ooda.tools.declare import ToolDeclaration
 from ooda.tools.room import GitTarget
 
-__all__ = ["RunKind", "kind_of", "tools_of"]
+__all__ = ["RunKind", "agent_for", "kind_of", "tools_of"]
 
 VENV = "/opt/venv"
 """Where a task's virtual environment is shown inside the sandbox."""
@@ -73,7 +74,11 @@ def tools_of(task: Task) -> tuple[ToolDeclaration, ...]:
     """
     if isinstance(task, CodingTask | ChatTask):
         return CODING_TOOLS
-    raise UserError(
+    raise _no_agent(task)
+
+
+def _no_agent(task: Task) -> UserError:
+    return UserError(
         f"tasks of kind `{task.kind}` can be checked but not run by this version; `coding` and `chat` can be run"
     )
 
@@ -91,8 +96,25 @@ def kind_of(session: Session, launch: Launch, run: str, secrets: Mapping[str, An
         case ChatTask():
             return _chat(session, launch, task, run)
         case _:
-            tools_of(task)
-            raise UserError(f"tasks of kind `{task.kind}` cannot be run by this version")
+            raise _no_agent(task)
+
+
+def agent_for(settings: Settings, task: Task) -> AgentSpec:
+    """The agent of a task, as every run of it gets.
+
+    Raises:
+        UserError: this version has no agent for the kind.
+    """
+    traits = {declaration.name: declaration.traits for declaration in tools_of(task)}
+    match task:
+        case CodingTask():
+            return coding_agent(task, traits)
+        case ChatTask():
+            folder = Path(task.folder).resolve().name
+            instructions = task.agent.instructions or ""
+            return chat_agent(task.message or "", instructions, folder, settings.chat.steps_per_turn, traits)
+        case _:
+            raise _no_agent(task)
 
 
 def _coding(session: Session, launch: Launch, task: CodingTask, run: str, secrets: Mapping[str, Any]) -> RunKind:
@@ -101,7 +123,6 @@ def _coding(session: Session, launch: Launch, task: CodingTask, run: str, secret
     kind = _common(
         session,
         launch,
-        agent=coding_agent(task, _traits(CODING_TOOLS)),
         workspace=places.workspace,
         topic=Topic(company_id=task.task.company_id, project_id=task.task.project_id, task_id=task.task.id),
         git=WorkRepo(places.git, places.workspace),
@@ -118,36 +139,26 @@ def _chat(session: Session, launch: Launch, task: ChatTask, run: str) -> RunKind
     folder = (launch.loaded.folder / Path(task.folder).expanduser()).resolve()
     if not folder.is_dir():
         raise ConfigError(f"the chat's folder {str(folder)!r} is no folder; name one that exists")
-    chat = session.settings.chat
     kind = _common(
         session,
         launch,
-        agent=chat_agent(
-            task.message or "",
-            task.agent.instructions or "",
-            folder.name,
-            chat.steps_per_turn,
-            _traits(CODING_TOOLS),
-        ),
         workspace=folder,
         topic=Topic(company_id="local", project_id="chat", task_id=run),
         git=WorkRepo(session.places.run(run).git, folder, is_owned=False),
     )
     # A session lasts as long as its person likes; money and the steps of a turn are what bounds it.
     limits = msgspec.structs.replace(
-        kind.limits, steps=100_000, cost_nano=usd_to_nano(task.limits.usd or chat.session_usd)
+        kind.limits, steps=100_000, cost_nano=usd_to_nano(task.limits.usd or session.settings.chat.session_usd)
     )
     return msgspec.structs.replace(kind, limits=limits, asks_first_write=True)
 
 
-def _common(
-    session: Session, launch: Launch, *, agent: AgentSpec, workspace: Path, topic: Topic, git: WorkRepo
-) -> RunKind:
+def _common(session: Session, launch: Launch, *, workspace: Path, topic: Topic, git: WorkRepo) -> RunKind:
     task, settings = launch.loaded.task, session.settings
     model = launch.model or task.agent.model or settings.model.name
     temperature = task.model.temperature if task.model.temperature is not None else settings.model.temperature
     return RunKind(
-        agent=agent,
+        agent=agent_for(settings, task),
         tools=tools_of(task),
         workspace=workspace,
         limits=task.limits.to_limits(settings.limit_defaults()),
@@ -163,10 +174,6 @@ def _common(
         binds=_binds(task, launch.loaded.folder),
         env=task.environment.env,
     )
-
-
-def _traits(tools: tuple[ToolDeclaration, ...]) -> dict[str, Traits]:
-    return {declaration.name: declaration.traits for declaration in tools}
 
 
 def _binds(task: Task, folder: Path) -> tuple[Bind, ...]:

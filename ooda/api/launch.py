@@ -63,6 +63,8 @@ class Live:
         self.recorder = recorder
         self.engine = engine
         self.sandbox = sandbox
+        self._world = world
+        self._turn_end: asyncio.Task[None] | None = None
 
     @property
     def run(self) -> str:
@@ -71,6 +73,33 @@ class Live:
     @property
     def state(self) -> RunState:
         return self.recorder.state
+
+    @property
+    def model_name(self) -> str:
+        """The model that is asked now."""
+        return self._world.model_name
+
+    async def switch_model(self, name: str) -> None:
+        """Ask another model from the next call on.
+
+        Raises:
+            ConfigError, CredentialError: it has no price or cannot be reached; the one in use stays.
+        """
+        kind = msgspec.structs.replace(self.kind, model=name)
+        access = _model(self.session, msgspec.structs.replace(self.launch, cassette=None), kind)
+        price = _price(self.session, kind, access, is_replay=False)
+        await self._world.switch(access, price)
+        self.kind = kind
+
+    def interrupt_turn(self, reason: str) -> None:
+        """End what runs now and hand back to the person (chat)."""
+        if self._turn_end is None or self._turn_end.done():
+            self._turn_end = asyncio.ensure_future(self.engine.interrupt_turn(reason))
+
+    async def close(self) -> None:
+        """Close the model's connections, unless the caller brought the model."""
+        if self.launch.access is None:
+            await self._world.close()
 
     async def go(self) -> Ending:
         """Start the run, or take it up again, and carry it to where it stops or waits."""
@@ -118,12 +147,15 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
     keeper = asyncio.ensure_future(_keep_lease(session, lease))
     try:
         async with await _sandbox(session, launch, kind, run, secrets) as sandbox:
-            yield _assemble(session, launch, kind, run, access, sandbox, lease)
+            live = _assemble(session, launch, kind, run, access, sandbox, lease)
+            try:
+                yield live
+            finally:
+                await live.close()
     finally:
         keeper.cancel()
-        if launch.access is None:
-            await access.close()
         session.store.write_now(lambda tx: leases.release(tx, lease))
+        session.anchor_audit()
 
 
 def reloaded(session: Session, run: str, state_task: str) -> LoadedTask:
@@ -196,7 +228,7 @@ def _assemble(
         on_attempt=launch.watch.on_attempt,
     )
     engine = LocalEngine(recorder, gate, world, owner=session.user, person=launch.person)
-    return Live(launch, session, kind, recorder, engine, sandbox)
+    return Live(launch, session, kind, recorder, engine, world, sandbox)
 
 
 def _model(session: Session, launch: Launch, kind: RunKind) -> ModelAccess:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import os
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
 from ooda.clock import Clock, RandomIds, SystemClock
 from ooda.config import Loaded, load_settings
+from ooda.governance.audit import is_anchor_due, write_anchor
 from ooda.governance.budget import CapRule, Caps
 from ooda.governance.ledger import Ledger
 from ooda.governance.prices import PriceBook
@@ -99,6 +102,46 @@ class Session:
                 self.redactor.register(name, value)
                 known += 1
         return known
+
+    @property
+    def anchors(self) -> Path | None:
+        """The file of signed anchors of the audit log; None before the first one was written."""
+        path = self._anchors
+        return path if path.exists() else None
+
+    @property
+    def _anchors(self) -> Path:
+        return self.places.state / "audit.anchors"
+
+    def audit_key(self, *, make: bool) -> bytes | None:
+        """The key that signs anchors, kept beside the settings and outside the store (mode 0600).
+
+        Args:
+            make: Make one when there is none yet; else give None.
+        """
+        path = self.places.config / "audit.key"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            if not make:
+                return None
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = secrets.token_bytes(32)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:  # another process made it just now; its key counts
+            return path.read_bytes()
+        with open(descriptor, "wb") as file:
+            file.write(key)
+        return key
+
+    def anchor_audit(self) -> None:
+        """Sign the audit log as it stands, when the last anchor is a hundred rows or a minute old."""
+        now_ns = self.clock.now_ns()
+        key = self.audit_key(make=True)
+        if key is not None and is_anchor_due(self.store, self._anchors, now_ns):
+            self._anchors.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_anchor(self.store, self._anchors, key, now_ns)
 
     def close(self) -> None:
         """Let go of the store."""

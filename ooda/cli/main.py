@@ -123,6 +123,7 @@ def _runs(commands: Any) -> None:
     _settings(leaf)
     leaf = _leaf(runs, "resume", "run:resume", "go on with a stopped, waiting or killed run")
     leaf.add_argument("run")
+    leaf.add_argument("--task", metavar="FILE", help="the run's task file again, for the secrets that stand in it")
     leaf.add_argument("--replay", metavar="CASSETTE", help="take the model's replies from a cassette")
     leaf.add_argument("--yes-unattended", action="store_true", help="never ask at the terminal")
     _output(leaf)

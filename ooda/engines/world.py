@@ -15,6 +15,7 @@ from ooda.errors import ConfigError
 from ooda.events import Notified
 from ooda.governance.grant import Grant
 from ooda.governance.model_door import Charge, ModelDoor
+from ooda.governance.prices import PriceRow
 from ooda.governance.recorder import Recorder
 from ooda.models.request import Attempt, ModelAccess, ModelReply, ModelRequest
 from ooda.runtime.commands import CallModel, Command, Spawn
@@ -67,6 +68,22 @@ class LocalWorld:
         self._on_piece = on_piece
         self._on_attempt = on_attempt
         self._spawner = spawner
+
+    @property
+    def model_name(self) -> str:
+        """The model that is asked now."""
+        return self._door.model
+
+    async def switch(self, model: ModelAccess, price: PriceRow) -> None:
+        """Ask another model from the next call on; the one before is closed."""
+        before, self._model = self._model, model
+        self._door.switch(model.name, price)
+        self._compare = None
+        await before.close()
+
+    async def close(self) -> None:
+        """Close the model's connections."""
+        await self._model.close()
 
     async def ask_model(self, command: CallModel) -> Commands:
         """Render the request, pass the door, send it; gives the commands that follow the recorded answer."""

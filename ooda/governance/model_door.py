@@ -107,6 +107,10 @@ class ModelDoor:
         self._policy = policy
         self._ledger = ledger
 
+    def switch(self, model: str, price: PriceRow) -> None:
+        """Another model from the next call on."""
+        self.model, self.price = model, price
+
     async def ask(
         self,
         command: CallModel,

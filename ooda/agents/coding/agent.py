@@ -226,12 +226,9 @@ def _validated(situation: Situation, result: Result) -> Decision:
 
 
 def _commit_message(task: CodingTask, situation: Situation) -> str:
+    """Title and summary; the ids of run and task follow as trailers."""
     summary = str(situation.facts.get("summary", "")).strip()
-    return (
-        f"{task.task.title.strip()}\n\n{summary}\n\nTask: {task.task.id}\n"
-        if summary
-        else f"{task.task.title}\n\nTask: {task.task.id}\n"
-    )
+    return f"{task.task.title.strip()}\n\n{summary}".strip()
 
 
 def _committed(situation: Situation, result: Result) -> Decision:

@@ -1,0 +1,111 @@
+"""Reading runs back: summaries, entries, replay, export. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ooda import __version__
+from ooda.api.cassette import Cassette, export_lines, load_cassette
+from ooda.api.kinds import agent_for, tools_of
+from ooda.api.session import Session
+from ooda.errors import ConfigError, nearest
+from ooda.events import Body, Entry, RunStarted
+from ooda.labels import Label
+from ooda.runtime.journal import event_of, verify
+from ooda.runtime.replay import ReplayReport, replay
+from ooda.store import runs
+from ooda.store.runs import RunSummary
+from ooda.task import parse_task
+from ooda.tools.room import ToolRoom
+from ooda.tools.toolbox import BoundToolbox
+
+__all__ = ["entries_of", "export_cassette", "known_run", "replay_run", "started_of", "summaries", "text_of"]
+
+
+def summaries(session: Session, *, limit: int, status: str = "") -> list[RunSummary]:
+    """Runs, the newest first."""
+    return session.store.read(lambda tx: runs.listed(tx, limit=limit, status=status or None))
+
+
+def known_run(session: Session, run: str) -> RunSummary:
+    """The summary of a run.
+
+    Raises:
+        ConfigError: no run has this id; the nearest one is named.
+    """
+    found = session.store.read(lambda tx: runs.find(tx, run))
+    if found is None:
+        near = nearest(run, [summary.run for summary in summaries(session, limit=1000)])
+        hint = f"did you mean `{near}`?" if near else "`ooda runs list` shows those that are kept"
+        raise ConfigError(f"there is no run {run!r}; {hint}")
+    return found
+
+
+def entries_of(session: Session, run: str) -> list[Entry]:
+    """The verified journal of a run.
+
+    Raises:
+        JournalError: the chain is broken, or a newer version wrote it.
+    """
+    rows = list(session.store.rows(run))
+    verify(rows)
+    return [Entry(event_of(row), row.at_ns, Label.parse(row.label)) for row in rows]
+
+
+def text_of(session: Session) -> Callable[[Body], str]:
+    """Opens bodies kept in this session's blobs."""
+    return lambda body: session.store.blobs.get(body.ref.digest) if body.ref else body.text
+
+
+def started_of(session: Session, run: str) -> RunStarted:
+    """The first event of a run."""
+    first = next(iter(session.store.rows(run)), None)
+    return _started(run, [Entry(event_of(first), first.at_ns)] if first is not None else [])
+
+
+def export_cassette(session: Session, run: str) -> Iterator[bytes]:
+    """The lines of a cassette of this run."""
+    known_run(session, run)
+    entries = entries_of(session, run)
+    started = _started(run, entries)
+    task = text_of(session)(started.task)
+    return export_lines(
+        run,
+        entries,
+        load=session.store.blobs.get,
+        redact=lambda text: session.redactor.redact(text).text,
+        used_credentials='"secret_ref"' in task,
+        made_by=f"ooda {__version__}",
+    )
+
+
+def replay_run(session: Session, what: str) -> ReplayReport:
+    """Run the loop again over a journal (a run id) or a cassette (a file), and compare.
+
+    Raises:
+        ConfigError: there is neither such a run nor such a file.
+    """
+    path = Path(what)
+    if path.suffix or path.exists():
+        cassette: Cassette = load_cassette(path)
+        return _replayed(session, cassette.run, list(cassette.entries), lambda body: body.text)
+    known_run(session, what)
+    return _replayed(session, what, entries_of(session, what), text_of(session))
+
+
+def _replayed(session: Session, run: str, entries: list[Entry], text: Callable[[Body], str]) -> ReplayReport:
+    started = _started(run, entries)
+    task = parse_task(msgspec.json.decode(text(started.task)), f"task of {run}").task
+    toolbox = BoundToolbox(tools_of(task), ToolRoom(run=run, clock=session.clock))
+    agent = msgspec.structs.replace(agent_for(session.settings, task), rules=started.rules, brief=started.brief)
+    return replay(run, entries, agent, toolbox.schemas, text)
+
+
+def _started(run: str, entries: list[Entry]) -> RunStarted:
+    first = entries[0].event if entries else None
+    if not isinstance(first, RunStarted):
+        raise ConfigError(f"the record of {run} does not begin with RunStarted; it is damaged")
+    return first

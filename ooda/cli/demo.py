@@ -1,0 +1,34 @@
+"""`ooda demo`: the coding agent mends a bundled project. Only the model's replies are recorded; all else is real."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from ooda.api.cassette import load_cassette
+from ooda.api.demo import DEMO, MENDING, prepare
+from ooda.cli.run import carry
+from ooda.cli.settings import session_for
+from ooda.task import load_task
+
+__all__ = ["demo"]
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Make a repository of the example, and run its task on it with the bundled cassette."""
+    args.yes_unattended = True
+    if args.folder:
+        return _play(args, Path(args.folder))
+    with tempfile.TemporaryDirectory(prefix="ooda-demo-") as folder:
+        return _play(args, Path(folder))
+
+
+def _play(args: argparse.Namespace, folder: Path) -> int:
+    recording = MENDING if args.mend else DEMO
+    task = prepare(folder)
+    if not args.quiet:
+        print(f"The example is a repository in {folder}; its remote is {folder / 'remote.git'}.", file=sys.stderr)
+    with session_for(args) as session:
+        return carry(session, args, load_task(task), load_cassette(recording))

@@ -1,0 +1,108 @@
+"""`ooda runs`: list, show, replay, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+
+from ooda.api.runs import entries_of, export_cassette, known_run, replay_run, summaries
+from ooda.cli.exits import EXIT
+from ooda.cli.progress import Progress
+from ooda.cli.settings import session_for
+from ooda.cli.style import amount, style_for, table, when
+from ooda.events import encode
+
+__all__ = ["export", "list_runs", "replay", "show"]
+
+
+def list_runs(args: argparse.Namespace) -> int:
+    """Runs, the newest first."""
+    with session_for(args) as session:
+        found = summaries(session, limit=args.limit, status=args.status or "")
+    if args.form != "text":
+        _as_json(found)
+        return 0
+    if not found:
+        print("No runs yet. `ooda demo` makes one that needs no key.")
+        return 0
+    rows = [
+        (s.run, s.agent, s.status, s.phase, str(s.steps), amount(s.cost_nano), when(s.updated_ns), s.title or s.task_id)
+        for s in found
+    ]
+    head = ("run", "agent", "status", "phase", "steps", "cost", "last", "task")
+    print(table(head, rows, style_for(sys.stdout, args.color)))
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """What a run did."""
+    with session_for(args) as session:
+        summary = known_run(session, args.run)
+        entries = entries_of(session, args.run)
+        rows = list(session.store.rows(args.run))
+    if args.form == "jsonl" or args.events:
+        for seq, entry in enumerate(entries):
+            line = {
+                "seq": seq,
+                "at_ns": entry.at_ns,
+                "label": str(entry.label),
+                "event": msgspec.Raw(encode(entry.event)),
+            }
+            print(msgspec.json.encode(line).decode())
+        return 0
+    if args.form == "json":
+        _as_json(summary)
+        return 0
+    style = style_for(sys.stdout, args.color)
+    progress = Progress(sys.stdout, style)
+    for seq, entry in enumerate(entries):
+        progress.heard(seq, entry)
+    size = sum(len(row.body) for row in rows)
+    print()
+    print(
+        f"{summary.run} · {summary.status} · {summary.steps} steps · {amount(summary.cost_nano)} · "
+        f"{summary.tokens:,} tokens"
+    )
+    print(f"journal: {len(rows)} events, {size:,} bytes, chain intact · begun {when(summary.created_ns)}")
+    return 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Run the loop again over a recording and compare."""
+    with session_for(args) as session:
+        report = replay_run(session, args.run)
+    if args.form != "text":
+        _as_json(
+            {
+                "run": report.run,
+                "events": report.events,
+                "model_calls": report.model_calls,
+                "tool_calls": report.tool_calls,
+                "divergence": report.divergence,
+            }
+        )
+    elif report.divergence is None:
+        calls = f"{report.model_calls} model calls, {report.tool_calls} tool calls"
+        print(f"{report.run}: {report.events} events, {calls}, no divergence")
+    else:
+        print(f"{report.run}: diverges at event {report.divergence.seq}:\n{report.divergence.what}")
+    return EXIT["success"] if report.divergence is None else EXIT["failed"]
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write a run out as a cassette."""
+    with session_for(args) as session:
+        lines = b"".join(export_cassette(session, args.run))
+    if args.output == "-":
+        sys.stdout.buffer.write(lines)
+    else:
+        Path(args.output).write_bytes(lines)
+        print(f"{args.output}: {len(lines):,} bytes", file=sys.stderr)
+    return 0
+
+
+def _as_json(value: object) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
