@@ -1,7 +1,8 @@
 """Enclosures for what agents run: docker and bubblewrap behind one protocol, with a helper inside.
 
 `open_sandbox` gives an open `Sandbox`; `probe_backends` says what works here; `reap` removes what dead
-processes left. Names are loaded on first use: importing this package costs nothing.
+processes left; `adopt` gives files that the host put into a workspace to the commands of its open sandbox.
+Names are loaded on first use: importing this package costs nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +10,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ooda.sandbox.opening import open_sandbox
+    from ooda.sandbox.opening import open_sandbox, probe_backends
+    from ooda.sandbox.ownership import adopt
     from ooda.sandbox.protocol import Bind, Network, Sandbox, SandboxLimits, SandboxReport, SandboxSpec
+    from ooda.sandbox.reaper import reap
 
-__all__ = ["Bind", "Network", "Sandbox", "SandboxLimits", "SandboxReport", "SandboxSpec", "open_sandbox"]
+__all__ = [
+    "Bind",
+    "Network",
+    "Sandbox",
+    "SandboxLimits",
+    "SandboxReport",
+    "SandboxSpec",
+    "adopt",
+    "open_sandbox",
+    "probe_backends",
+    "reap",
+]
 
-_HOMES = {"open_sandbox": "opening"}
+_HOMES = {"adopt": "ownership", "open_sandbox": "opening", "probe_backends": "opening", "reap": "reaper"}
 
 
 def __getattr__(name: str) -> Any:

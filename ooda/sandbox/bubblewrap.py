@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ooda.errors import SandboxError
-from ooda.sandbox.cgroups import Cgroup, create_cgroup, remove_cgroups
+from ooda.sandbox.cgroups import Cgroup, create_cgroup
 from ooda.sandbox.client import HelperClient
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
-from ooda.sandbox.owners import Mark
-from ooda.sandbox.ownership import Owner, hand_over, owner_for
 from ooda.sandbox.protocol import SandboxReport, SandboxSpec
 from ooda.sandbox.root import (
+    EGRESS_SOCKET,
     GUEST,
     HOME,
     INTERPRETERS,
@@ -37,6 +36,7 @@ from ooda.sandbox.root import (
     tiny_root,
 )
 from ooda.sandbox.session import OpenSandbox
+from ooda.sandbox.site import Site, SiteWall
 
 __all__ = ["ProcessChannel", "open_bubblewrap"]
 
@@ -80,16 +80,9 @@ class ProcessChannel:
         await asyncio.wait({self._listener})
 
 
-class BubblewrapWall:
-    """The process tree, the cgroup and the ownership of one enclosure."""
-
-    def __init__(
-        self, process: asyncio.subprocess.Process, cgroup: Cgroup | None, workspace: Path, giver: Owner | None
-    ) -> None:
+class _BubblewrapWall:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._cgroup = cgroup
-        self._workspace = workspace
-        self._giver = giver
 
     async def destroy(self) -> None:
         """Kill bubblewrap's outer process; its death takes the pid namespace along."""
@@ -98,36 +91,15 @@ class BubblewrapWall:
                 self._process.kill()
             async with asyncio.timeout(_END_S):
                 await self._process.wait()
-        if self._cgroup is not None:
-            await asyncio.to_thread(remove_cgroups, self._cgroup.folders)
-        if self._giver is not None:
-            await asyncio.to_thread(hand_over, self._workspace, self._giver)
 
 
-async def open_bubblewrap(spec: SandboxSpec, mark: Mark, cache_dir: Path) -> OpenSandbox:
-    """A running enclosure with its helper greeted. Raises SandboxError; nothing is left behind when it does."""
+async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program: str) -> OpenSandbox:
+    """A running enclosure with its helper greeted. Raises SandboxError; the caller takes down `wall` then."""
     began = time.monotonic()
-    program = shutil.which("bwrap")
-    if program is None:
-        raise SandboxError(
-            "bubblewrap (`bwrap`) is not installed; on Debian: apt-get install bubblewrap", probe="bubblewrap"
-        )
-    owner = owner_for(spec.workspace)
-    facts = spec.workspace.stat()
-    giver = None
-    if os.geteuid() == 0:
-        giver = Owner(0, 0) if facts.st_uid == 0 else None
-        await asyncio.to_thread(hand_over, spec.workspace, owner)
-    elif owner.uid != os.geteuid():
-        raise SandboxError(
-            f"the workspace {spec.workspace} belongs to uid {owner.uid} and we are {os.geteuid()}; "
-            "run as its owner, or give it to this user with chown",
-            probe="bubblewrap workspace",
-        )
     interpreter = find_interpreter() if spec.image is None else Interpreter(INTERPRETERS[0])
-    files, digest = await asyncio.to_thread(_root_files, cache_dir, owner)
-    cgroup = await asyncio.to_thread(create_cgroup, mark.name, spec.limits)
-    settings = _settings(spec, program, owner, interpreter, files, cgroup)
+    files, digest = await asyncio.to_thread(_root_files, site)
+    cgroup = await asyncio.to_thread(create_cgroup, site.name, spec.limits)
+    settings = _settings(spec, site, program, interpreter, files, cgroup)
     try:
         process = await asyncio.create_subprocess_exec(
             *_launcher(interpreter),
@@ -140,23 +112,13 @@ async def open_bubblewrap(spec: SandboxSpec, mark: Mark, cache_dir: Path) -> Ope
             limit=1 << 20,
         )
     except OSError as error:
-        remove_cgroups([] if cgroup is None else cgroup.folders)
         raise SandboxError(f"the sandbox could not be started: {error}", probe="bubblewrap") from error
-    wall = BubblewrapWall(process, cgroup, spec.workspace, giver)
+    wall.inner = _BubblewrapWall(process)
     client = HelperClient(ProcessChannel(process))
     try:
-        greeting = await say_hello(
-            client,
-            mode="namespace",
-            uid=owner.uid,
-            gid=owner.gid,
-            env=spec.env,
-            limits=spec.limits,
-            has_cgroup=cgroup is not None,
-        )
+        greeting = await say_hello(client, spec, site, mode="namespace", has_cgroup=cgroup is not None)
     except BaseException:
         await asyncio.shield(client.close())
-        await asyncio.shield(wall.destroy())
         raise
     missing = [*greeting.missing, "disk-quota"]
     if cgroup is None:
@@ -169,7 +131,7 @@ async def open_bubblewrap(spec: SandboxSpec, mark: Mark, cache_dir: Path) -> Ope
         missing=tuple(missing),
         ready_ms=int((time.monotonic() - began) * 1000),
     )
-    return OpenSandbox(mark.name, client, wall, report, spec.spool)
+    return OpenSandbox(site.name, client, wall, report, spec.spool)
 
 
 def _launcher(interpreter: Interpreter) -> list[str]:
@@ -179,10 +141,11 @@ def _launcher(interpreter: Interpreter) -> list[str]:
     return [python, "-I", "-S", "-B", "-c", code]
 
 
-def _root_files(cache_dir: Path, owner: Owner) -> tuple[Path, str]:
+def _root_files(site: Site) -> tuple[Path, str]:
     """The small files of the root as files of the host, made once per content; and the hash that names the root."""
+    owner = site.owner
     _, digest = tiny_root(owner.uid, owner.gid)
-    folder = cache_dir / "roots" / digest
+    folder = site.cache_dir / "roots" / digest
     if not folder.exists():
         making = folder.with_name(f"{digest}.{os.getpid()}.{os.urandom(4).hex()}")
         for name, text in root_files(owner.uid, owner.gid).items():
@@ -199,13 +162,13 @@ def _root_files(cache_dir: Path, owner: Owner) -> tuple[Path, str]:
 
 def _settings(
     spec: SandboxSpec,
+    site: Site,
     program: str,
-    owner: Owner,
     interpreter: Interpreter,
     files: Path,
     cgroup: Cgroup | None,
 ) -> dict[str, Any]:
-    limits = spec.limits
+    limits, owner = spec.limits, site.owner
     before = [program, *(f"--unshare-{name}" for name in _NAMESPACES), "--unshare-cgroup-try"]
     before += ["--uid", str(owner.uid), "--gid", str(owner.gid), "--hostname", "sandbox"]
     before += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
@@ -218,6 +181,8 @@ def _settings(
     binds += [["--ro-bind", str(files / name), f"/{name}"] for name in root_files(owner.uid, owner.gid)]
     binds.append(["--ro-bind", guest_folder(), GUEST])
     binds += [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in spec.binds]
+    if site.egress_socket is not None:
+        binds.append(["--ro-bind", str(site.egress_socket), EGRESS_SOCKET])
     binds.append(["--bind", str(spec.workspace.resolve()), "/workspace"])
     after = ["--proc", "/proc", "--dev", "/dev"]
     for path, size, mode in (

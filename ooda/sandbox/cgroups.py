@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ooda.sandbox.protocol import SandboxLimits
 
-__all__ = ["Cgroup", "create_cgroup", "remove_cgroups"]
+__all__ = ["Cgroup", "create_cgroup", "planned_cgroups", "remove_cgroups"]
 
 _V1_CONTROLLERS = ("memory", "pids", "cpu")
 _PERIOD_US = 100_000
@@ -32,9 +32,14 @@ class Cgroup:
         return [str(folder / "cgroup.procs") for folder in self.folders]
 
 
+def planned_cgroups(name: str) -> list[Path]:
+    """Every folder that `create_cgroup` might make for `name`: to be recorded before the first is made."""
+    return list(_v1_folders(name).values()) + _v2_folders(name)
+
+
 def create_cgroup(name: str, limits: SandboxLimits) -> Cgroup | None:
     """A cgroup with the limits' memory, process and CPU caps, None where this process may not make one."""
-    return _create_v1(name, limits) or _create_v2(name, limits)
+    return _create_v1(_v1_folders(name), limits) or _create_v2(_v2_folders(name), limits)
 
 
 def remove_cgroups(folders: list[Path]) -> None:
@@ -91,56 +96,56 @@ def _place(root: str, point: str, path: str) -> Path | None:
     return Path(point + path)
 
 
-def _create_v1(name: str, limits: SandboxLimits) -> Cgroup | None:
-    own = _own_paths()
-    folders: list[Path] = []
-    values = {
-        "memory": [
-            ("memory.limit_in_bytes", limits.memory_bytes),
-            ("memory.memsw.limit_in_bytes", limits.memory_bytes),
-        ],
-        "pids": [("pids.max", limits.pids)],
-        "cpu": [
-            ("cpu.cfs_period_us", _PERIOD_US),
-            ("cpu.cfs_quota_us", limits.cpus * _PERIOD_US),
-            ("cpu.shares", 256),
-        ],
-    }
-    try:
-        for controller in _V1_CONTROLLERS:
-            mount = next((m for m in _mounts() if m[0] == "cgroup" and controller in m[3]), None)
-            parent = None if mount is None or controller not in own else _place(mount[1], mount[2], own[controller])
-            if parent is None:
-                raise FileNotFoundError(controller)
-            folder = parent / name
-            if folder not in folders:
-                folder.mkdir()
-                folders.append(folder)
-            for file, value in values[controller]:
-                if file == "memory.memsw.limit_in_bytes" and not (folder / file).exists():
-                    continue  # a kernel without swap accounting
-                (folder / file).write_text(str(value))
-    except OSError:
-        remove_cgroups(folders)
-        return None
-    return Cgroup(folders)
+def _v1_folders(name: str) -> dict[str, Path]:
+    """Controller -> folder, for the three we use; empty unless all three have a hierarchy of their own."""
+    own, mounts = _own_paths(), _mounts()
+    folders = {}
+    for controller in _V1_CONTROLLERS:
+        mount = next((m for m in mounts if m[0] == "cgroup" and controller in m[3]), None)
+        parent = None if mount is None or controller not in own else _place(mount[1], mount[2], own[controller])
+        if parent is None:
+            return {}
+        folders[controller] = parent / name
+    return folders
 
 
-def _create_v2(name: str, limits: SandboxLimits) -> Cgroup | None:
+def _v2_folders(name: str) -> list[Path]:
     """Below our own cgroup or, where that may have no children with controllers, beside it (as systemd delegates)."""
     mount = next((m for m in _mounts() if m[0] == "cgroup2"), None)
     own = None if mount is None else _place(mount[1], mount[2], _own_paths().get("", "/"))
-    if own is None:
+    return [] if own is None else [own / name, own.parent / name]
+
+
+def _create_v1(folders: dict[str, Path], limits: SandboxLimits) -> Cgroup | None:
+    if not folders:
         return None
-    for parent in (own, own.parent):
+    values = {
+        "memory": {"limit_in_bytes": limits.memory_bytes, "memsw.limit_in_bytes": limits.memory_bytes},
+        "pids": {"max": limits.pids},
+        "cpu": {"cfs_period_us": _PERIOD_US, "cfs_quota_us": limits.cpus * _PERIOD_US, "shares": 256},
+    }
+    made: list[Path] = []
+    try:
+        for controller, folder in folders.items():
+            if folder not in made:  # two controllers may share a hierarchy
+                folder.mkdir()
+                made.append(folder)
+            for name, value in values[controller].items():
+                file = folder / f"{controller}.{name}"
+                if file.exists() or "memsw" not in name:  # absent in a kernel without swap accounting
+                    file.write_text(str(value))
+    except OSError:
+        remove_cgroups(made)
+        return None
+    return Cgroup(made)
+
+
+def _create_v2(folders: list[Path], limits: SandboxLimits) -> Cgroup | None:
+    for folder in folders:
         with contextlib.suppress(OSError):
-            (parent / "cgroup.subtree_control").write_text("+memory +pids +cpu")
-        folder = parent / name
+            (folder.parent / "cgroup.subtree_control").write_text("+memory +pids +cpu")
         try:
             folder.mkdir()
-        except OSError:
-            continue
-        try:
             (folder / "memory.max").write_text(str(limits.memory_bytes))
             if (folder / "memory.swap.max").exists():
                 (folder / "memory.swap.max").write_text("0")

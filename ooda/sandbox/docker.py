@@ -17,11 +17,20 @@ from ooda.errors import SandboxError
 from ooda.sandbox.client import HelperClient
 from ooda.sandbox.engine import Engine, socket_path
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
-from ooda.sandbox.owners import Mark
-from ooda.sandbox.ownership import Owner, hand_over, owner_for
+from ooda.sandbox.ownership import Owner
 from ooda.sandbox.protocol import Bind, SandboxReport, SandboxSpec
-from ooda.sandbox.root import GUEST, HOME, INTERPRETERS, STATE_DIR, find_interpreter, host_binds, tiny_root
+from ooda.sandbox.root import (
+    EGRESS_SOCKET,
+    GUEST,
+    HOME,
+    INTERPRETERS,
+    STATE_DIR,
+    find_interpreter,
+    host_binds,
+    tiny_root,
+)
 from ooda.sandbox.session import OpenSandbox
+from ooda.sandbox.site import Site, SiteWall
 
 __all__ = ["DockerImage", "connect", "open_docker", "resolve_image"]
 
@@ -76,51 +85,27 @@ async def resolve_image(engine: Engine, named: str | None, owner: Owner) -> Dock
 
 
 class _DockerWall:
-    def __init__(self, engine: Engine, container: str, workspace: Path, giver: Owner | None) -> None:
+    def __init__(self, engine: Engine, container: str) -> None:
         self._engine = engine
         self._container = container
-        self._workspace = workspace
-        self._giver = giver
 
     async def destroy(self) -> None:
         await self._engine.remove(self._container)
-        if self._giver is not None:
-            await asyncio.to_thread(hand_over, self._workspace, self._giver)
 
 
-async def open_docker(spec: SandboxSpec, mark: Mark, engine: Engine | None = None) -> OpenSandbox:
-    """A running container with its helper greeted. Raises SandboxError; nothing is left behind when it does."""
+async def open_docker(spec: SandboxSpec, site: Site, wall: SiteWall, engine: Engine) -> OpenSandbox:
+    """A running container with its helper greeted. Raises SandboxError; the caller takes down `wall` then."""
     began = time.monotonic()
-    engine = engine or connect()
-    facts = spec.workspace.stat()
-    owner = owner_for(spec.workspace)
-    giver = None
-    if os.geteuid() == 0:
-        if facts.st_uid == 0:
-            giver = Owner(facts.st_uid, facts.st_gid)
-        await asyncio.to_thread(hand_over, spec.workspace, owner)
-    image = await resolve_image(engine, spec.image, owner)
+    image = await resolve_image(engine, spec.image, site.owner)
     async with _starters.setdefault(id(asyncio.get_running_loop()), asyncio.Semaphore(_STARTERS)):
-        container = await engine.create(mark.name, _container(spec, mark, image, owner))
-        wall = _DockerWall(engine, container, spec.workspace, giver)
+        wall.inner = _DockerWall(engine, site.name)
+        container = await engine.create(site.name, _container(spec, site, image))
+        client = HelperClient(await engine.attach(container))
         try:
-            client = HelperClient(await engine.attach(container))
-            try:
-                await engine.start(container)
-                greeting = await say_hello(
-                    client,
-                    mode="setuid",
-                    uid=owner.uid,
-                    gid=owner.gid,
-                    env=spec.env,
-                    limits=spec.limits,
-                    has_cgroup=True,
-                )
-            except BaseException:
-                await asyncio.shield(client.close())
-                raise
+            await engine.start(container)
+            greeting = await say_hello(client, spec, site, mode="setuid", has_cgroup=True)
         except BaseException:
-            await asyncio.shield(wall.destroy())
+            await asyncio.shield(client.close())
             raise
     report = SandboxReport(
         backend="docker",
@@ -130,16 +115,14 @@ async def open_docker(spec: SandboxSpec, mark: Mark, engine: Engine | None = Non
         missing=(*greeting.missing, "disk-quota"),
         ready_ms=int((time.monotonic() - began) * 1000),
     )
-    return OpenSandbox(mark.name, client, wall, report, spec.spool)
+    return OpenSandbox(site.name, client, wall, report, spec.spool)
 
 
-def _container(spec: SandboxSpec, mark: Mark, image: DockerImage, owner: Owner) -> dict[str, Any]:
-    limits = spec.limits
-    binds = [
-        *image.binds,
-        Bind(Path(guest_folder()), GUEST),
-        *spec.binds,
-    ]
+def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, Any]:
+    limits, owner = spec.limits, site.owner
+    binds = [*image.binds, Bind(Path(guest_folder()), GUEST), *spec.binds]
+    if site.egress_socket is not None:
+        binds.append(Bind(site.egress_socket, EGRESS_SOCKET))
     mounts = [_mount(bind.source, bind.target, read_only=True) for bind in binds]
     mounts.append(_mount(spec.workspace, "/workspace", read_only=False))
     own = f"uid={owner.uid},gid={owner.gid},nosuid,nodev"
@@ -186,7 +169,7 @@ def _container(spec: SandboxSpec, mark: Mark, image: DockerImage, owner: Owner) 
         "OpenStdin": True,
         "StdinOnce": True,  # the end of our connection is the end of its input
         "Tty": False,
-        "Labels": mark.labels(),
+        "Labels": site.mark.labels(),
         "HostConfig": host_config,
     }
 

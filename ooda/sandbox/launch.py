@@ -4,14 +4,14 @@ finds the same directories, limits and variables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ooda.sandbox.client import HelperClient
-from ooda.sandbox.protocol import SandboxLimits
-from ooda.sandbox.root import GUEST, HOME, STATE_DIR
+from ooda.sandbox.protocol import SandboxSpec
+from ooda.sandbox.root import EGRESS_SOCKET, GUEST, HOME, STATE_DIR
+from ooda.sandbox.site import Site
 
 __all__ = ["Greeting", "guest_command", "guest_folder", "say_hello"]
 
@@ -51,19 +51,18 @@ def guest_command(python: str, parent: str = _GUEST_PARENT) -> list[str]:
 
 async def say_hello(
     client: HelperClient,
+    spec: SandboxSpec,
+    site: Site,
     *,
     mode: str,
-    uid: int,
-    gid: int,
-    env: Mapping[str, str],
-    limits: SandboxLimits,
+    has_cgroup: bool,
     workspace: str = "/workspace",
     home: str = HOME,
     state_dir: str = STATE_DIR,
-    has_cgroup: bool,
 ) -> Greeting:
     """Configure the helper. Without a cgroup the CPU cap is an affinity mask that commands may not change,
     the process cap an rlimit, and the memory cap an rlimit per process with a watchdog over all."""
+    limits = spec.limits
     rlimits = {"core": 0, "fsize": limits.file_bytes, "nofile": limits.open_files}
     if not has_cgroup and mode == "namespace":
         rlimits |= {"nproc": limits.pids, "data": limits.memory_bytes}
@@ -72,9 +71,9 @@ async def say_hello(
         "workspace": workspace,
         "home": home,
         "state_dir": state_dir,
-        "uid": uid,
-        "gid": gid,
-        "env": dict(env),
+        "uid": site.owner.uid,
+        "gid": site.owner.gid,
+        "env": dict(spec.env),
         "rlimits": rlimits,
         # Inside a cgroup with a CPU cap niceness only decides between helper and commands; outside of one
         # it decides between the commands and everything else on the machine, so it stays moderate.
@@ -83,6 +82,7 @@ async def say_hello(
         "watch_memory_bytes": None if has_cgroup or mode == "plain" else limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
         "background": limits.background_processes,
+        "egress_socket": None if site.egress_socket is None else EGRESS_SOCKET,
     }
     answer = await client.request("hello", {"settings": settings}, deadline_s=_HELLO_S)
     return msgspec.convert(answer, Greeting)

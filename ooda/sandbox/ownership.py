@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Owner", "hand_over", "owner_for"]
+__all__ = ["Owner", "adopt", "hand_over", "owner_for"]
 
 SANDBOX_ID = 1000
 
@@ -30,10 +30,20 @@ def owner_for(workspace: Path) -> Owner:
     return Owner(facts.st_uid or SANDBOX_ID, facts.st_gid or SANDBOX_ID)
 
 
+def adopt(workspace: Path) -> int:
+    """Give what the host wrote into an open sandbox's workspace to its commands: its folder's owner.
+
+    Call it after a checkout or a restored snapshot. Nothing happens where the host's user owns the workspace.
+    """
+    facts = workspace.stat()
+    return hand_over(workspace, Owner(facts.st_uid, facts.st_gid)) if os.geteuid() == 0 else 0
+
+
 def hand_over(root: Path, owner: Owner) -> int:
     """Give everything below `root` to `owner`; set-id bits and devices do not survive. Gives how many entries changed.
 
-    Costs one lstat per entry when nothing changes hands. Only for folders in which no command runs.
+    Costs one lstat per entry when nothing changes hands. Safe while commands run in it: no name is used
+    that a planted link could lead elsewhere.
     """
     changed = 0
     for folder, _, files, fd in os.fwalk(root, follow_symlinks=False):
@@ -55,6 +65,17 @@ def _give_folder(fd: int, owner: Owner) -> int:
     return 1
 
 
+def _strip(name: str, parent: int) -> None:
+    """Take set-id bits from a file; through a descriptor, because a name could become a link meanwhile."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISREG(mode):
+            os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode) & 0o777)
+    finally:
+        os.close(fd)
+
+
 def _give(name: str, parent: int, owner: Owner) -> int:
     try:
         facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -62,7 +83,7 @@ def _give(name: str, parent: int, owner: Owner) -> int:
             os.unlink(name, dir_fd=parent)
             return 1
         if stat.S_ISREG(facts.st_mode) and facts.st_mode & (stat.S_ISUID | stat.S_ISGID):
-            os.chmod(name, stat.S_IMODE(facts.st_mode) & 0o777, dir_fd=parent)
+            _strip(name, parent)
         if (facts.st_uid, facts.st_gid) == (owner.uid, owner.gid):
             return 0
         os.chown(name, owner.uid, owner.gid, dir_fd=parent, follow_symlinks=False)

@@ -18,12 +18,24 @@ import msgspec
 from ooda.errors import SandboxError
 from ooda.sandbox.protocol import Bind
 
-__all__ = ["HOME", "INTERPRETERS", "STATE_DIR", "Interpreter", "find_interpreter", "host_binds", "tiny_root"]
+__all__ = [
+    "EGRESS_SOCKET",
+    "GUEST",
+    "HOME",
+    "INTERPRETERS",
+    "STATE_DIR",
+    "Interpreter",
+    "find_interpreter",
+    "host_binds",
+    "tiny_root",
+]
 
 HOME = "/home/agent"
 STATE_DIR = "/run/ooda"
 GUEST = "/.ooda/guest"
 """Where the helper's folder is bound."""
+EGRESS_SOCKET = "/.ooda/egress.sock"
+"""Where the egress proxy's socket is bound, in a sandbox that has one."""
 
 INTERPRETERS = ("/usr/bin/python3", "/usr/local/bin/python3")
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,9 +14,9 @@ from pathlib import Path
 from ooda.sandbox.bubblewrap import ProcessChannel
 from ooda.sandbox.client import HelperClient
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
-from ooda.sandbox.owners import Mark
 from ooda.sandbox.protocol import SandboxReport, SandboxSpec
 from ooda.sandbox.session import OpenSandbox
+from ooda.sandbox.site import Site, SiteWall
 
 __all__ = ["open_unwalled"]
 
@@ -38,9 +36,8 @@ _MISSING = (
 
 
 class _Wall:
-    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._folder = folder
 
     async def destroy(self) -> None:
         """The helper ends its commands and itself when its input closes; it is killed when it does not."""
@@ -51,14 +48,13 @@ class _Wall:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
 
-async def open_unwalled(spec: SandboxSpec, mark: Mark, folder: Path) -> OpenSandbox:
-    """A helper without walls; `folder` (made here, removed at the end) holds its home and its state."""
+async def open_unwalled(spec: SandboxSpec, site: Site, wall: SiteWall) -> OpenSandbox:
+    """A helper without walls. Raises SandboxError; the caller takes down `wall` then."""
     began = time.monotonic()
     for name in ("home", "state"):
-        (folder / name).mkdir(parents=True, mode=0o700)
+        (site.folder / name).mkdir(mode=0o700)
     process = await asyncio.create_subprocess_exec(
         *guest_command(sys.executable, str(Path(guest_folder()).parent)),
         stdin=asyncio.subprocess.PIPE,
@@ -68,23 +64,21 @@ async def open_unwalled(spec: SandboxSpec, mark: Mark, folder: Path) -> OpenSand
         cwd="/",
         limit=1 << 20,
     )
-    client, wall = HelperClient(ProcessChannel(process)), _Wall(process, folder)
+    wall.inner = _Wall(process)
+    client = HelperClient(ProcessChannel(process))
     try:
         greeting = await say_hello(
             client,
+            spec,
+            site,
             mode="plain",
-            uid=os.getuid(),
-            gid=os.getgid(),
-            env=spec.env,
-            limits=spec.limits,
-            workspace=str(spec.workspace.resolve()),
-            home=str(folder / "home"),
-            state_dir=str(folder / "state"),
             has_cgroup=False,
+            workspace=str(spec.workspace.resolve()),
+            home=str(site.folder / "home"),
+            state_dir=str(site.folder / "state"),
         )
     except BaseException:
         await asyncio.shield(client.close())
-        await asyncio.shield(wall.destroy())
         raise
     report = SandboxReport(
         backend="none",
@@ -94,4 +88,4 @@ async def open_unwalled(spec: SandboxSpec, mark: Mark, folder: Path) -> OpenSand
         missing=(*_MISSING, *greeting.missing),
         ready_ms=int((time.monotonic() - began) * 1000),
     )
-    return OpenSandbox(mark.name, client, wall, report, spec.spool)
+    return OpenSandbox(site.name, client, wall, report, spec.spool)

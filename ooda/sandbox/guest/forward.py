@@ -24,8 +24,7 @@ def start_forwarder(
 ) -> dict[str, str]:
     """Fork the forwarder; gives the variables that lead programs to it."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", settings.egress_port))
+    listener.bind(("127.0.0.1", 0))
     listener.listen(128)
     port = listener.getsockname()[1]
     if os.fork() == 0:

@@ -28,5 +28,5 @@ class Settings:
         """Ceiling for all processes together where no cgroup holds it."""
         self.disk_bytes: int = facts["disk_bytes"]
         self.background: int = facts["background"]
-        self.egress_socket: str | None = facts.get("egress_socket")
-        self.egress_port: int = facts.get("egress_port", 0)
+        self.egress_socket: str | None = facts["egress_socket"]
+        """Where the host's proxy listens; None without a network."""
