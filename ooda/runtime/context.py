@@ -51,9 +51,14 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Prompt:
-    """The messages of one run. Feed it every event of the journal, in order."""
+    """The messages of one run. Feed it every event of the journal, in order.
 
-    def __init__(self, text_of: Callable[[Body], str]) -> None:
+    Args:
+        text_of: Opens a body: its text, or that of the blob it refers to.
+        plan_tools: Tools whose last successful result is the plan, pinned through compaction.
+    """
+
+    def __init__(self, text_of: Callable[[Body], str], plan_tools: frozenset[str] = frozenset({"update_plan"})) -> None:
         self._text_of = text_of
         self.messages: list[Message] = []
         self.buffer = bytearray()
@@ -73,7 +78,7 @@ class Prompt:
         self._request: tuple[int, str] = (0, "")
         self._plan = ""
         self._phase: tuple[int, str] = (0, "")
-        self._plan_tools = frozenset({"update_plan"})
+        self._plan_tools = plan_tools
 
     def feed(self, seq: int, event: Event | Foreign) -> None:
         """Take in one event; most add nothing."""

@@ -159,7 +159,7 @@ class Run:
         self.limits = limits or Limits()
         self.state = RunState(run=run)
         self.journal: list[Entry] = []
-        self.prompt = Prompt(lambda text: text.text)
+        self.prompt = Prompt(lambda text: text.text, plan_tools=frozenset({"plan"}))
         self.commands: tuple[Command, ...] = ()
         """What the last event asked for."""
         self.asked: list[Command] = []
