@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from ooda.errors import JournalError
 from ooda.governance import anchors
 from ooda.governance.anchors import Anchor, Anchors
 from ooda.governance.audit_chain import GENESIS, AuditFact, AuditRow, append, head
@@ -106,8 +107,9 @@ def _verified(tx: Tx, known: Anchors, *, has_file: bool, has_key: bool) -> Audit
         last_seq, last_hash = row.seq, row.hash
         if row.seq in wanted:
             anchored[row.seq] = row.hash if row.is_intact else ""
-    findings += _judged_head(head(tx), last_seq, last_hash, count)
-    findings += _judged_anchors(known, anchored, _meta(tx, _STORE), head_seq=head(tx)[0])
+    noted = _noted_head(tx)
+    findings += _judged_head(noted, last_seq, last_hash)
+    findings += _judged_anchors(known, anchored, _meta(tx, _STORE), head_seq=noted[0])
     good = [item.seq for item in known.lines if anchored.get(item.seq) == item.hash]
     return AuditReport(
         rows=count,
@@ -121,9 +123,7 @@ def _verified(tx: Tx, known: Anchors, *, has_file: bool, has_key: bool) -> Audit
 def _judged(tx: Tx, row: AuditRow, last_seq: int, last_hash: str) -> Iterator[Finding]:
     """What is wrong with one row, seen from the one before it."""
     if row.seq != last_seq + 1:
-        missing = (
-            f"row {last_seq + 1}" if row.seq == last_seq + 2 else f"rows {last_seq + 1} to {row.seq - 1}"
-        )
+        missing = f"row {last_seq + 1}" if row.seq == last_seq + 2 else f"rows {last_seq + 1} to {row.seq - 1}"
         yield Finding("delete", last_seq + 1, f"{missing} missing between rows {last_seq} and {row.seq}")
     if not row.is_intact:
         yield _displaced(tx, row) or Finding(
@@ -149,33 +149,30 @@ def _displaced(tx: Tx, row: AuditRow) -> Finding | None:
     if any(other.hash == row.hash for other in occupants):
         return Finding("replay", row.seq, f"row {row.seq} is a copy of row {home}")
     if any(other.is_intact for other in occupants):
-        return Finding(
-            "insert", home, f"row {home} was put before what was row {home} and is now row {row.seq}"
-        )
+        return Finding("insert", home, f"row {home} was put before what was row {home} and is now row {row.seq}")
     return Finding("reorder", row.seq, f"row {row.seq} was written as row {home}")
 
 
-def _judged_head(noted: tuple[int, str], last_seq: int, last_hash: str, count: int) -> Iterator[Finding]:
+def _noted_head(tx: Tx) -> tuple[int, str]:
+    try:
+        return head(tx)
+    except JournalError:
+        return -1, ""
+
+
+def _judged_head(noted: tuple[int, str], last_seq: int, last_hash: str) -> Iterator[Finding]:
     noted_seq, noted_hash = noted
     if noted_seq > last_seq:
-        yield Finding(
-            "truncate", last_seq + 1, f"the log ends at row {last_seq}, its head says row {noted_seq}"
-        )
-    elif noted_seq < last_seq:
-        yield Finding(
-            "insert", noted_seq + 1, f"the log ends at row {last_seq}, its head says row {noted_seq}"
-        )
+        yield Finding("truncate", last_seq + 1, f"the log ends at row {last_seq}, its head says row {noted_seq}")
+    elif 0 <= noted_seq < last_seq:
+        yield Finding("insert", noted_seq + 1, f"the log ends at row {last_seq}, its head says row {noted_seq}")
     elif noted_hash != last_hash:
         yield Finding("edit", last_seq, f"row {last_seq} is not the one noted as the head of the log")
 
 
-def _judged_anchors(
-    known: Anchors, anchored: dict[int, str], identity: str, head_seq: int
-) -> Iterator[Finding]:
+def _judged_anchors(known: Anchors, anchored: dict[int, str], identity: str, head_seq: int) -> Iterator[Finding]:
     if known.bad_line:
-        yield Finding(
-            "swap", 0, f"line {known.bad_line} of the anchor file was changed or signed with another key"
-        )
+        yield Finding("swap", 0, f"line {known.bad_line} of the anchor file was changed or signed with another key")
     for item in known.lines:
         if item.store != identity:
             yield Finding("swap", 0, f"the anchors are of store {item.store}, this is store {identity}")
@@ -208,9 +205,7 @@ def _limits(known: Anchors, rows: int, anchored_to: int, *, has_file: bool, has_
         )
         return tuple(said)
     if not has_key:
-        said.append(
-            "Without the key: that the anchors themselves are genuine; their hashes were compared only."
-        )
+        said.append("Without the key: that the anchors themselves are genuine; their hashes were compared only.")
     if known.is_torn:
         said.append("The last anchor was cut off while it was written and proves nothing.")
     if anchored_to < rows:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ooda.errors import JournalError
 from ooda.events import canonical
 from ooda.store.tx import Tx
 
@@ -122,18 +123,26 @@ def append(tx: Tx, fact: AuditFact) -> str:
 
 
 def head(tx: Tx) -> tuple[int, str]:
-    """Number and hash of the last row; (0, GENESIS) when there is none."""
+    """Number and hash of the last row; (0, GENESIS) when there is none.
+
+    Raises:
+        JournalError: what is noted there is no head.
+    """
     found = tx.execute("SELECT value FROM meta WHERE key = ?", (_HEAD,))
-    seq, _, digest = found[0][0].partition(" ") if found else ("0", "", GENESIS)
+    if not found:
+        return 0, GENESIS
+    seq, _, digest = found[0][0].partition(" ")
+    if not seq.isdigit() or len(digest) != len(GENESIS):
+        raise JournalError(
+            f"the noted head of the audit log is {found[0][0]!r}, expected a number and a hash; nothing is added to a "
+            "damaged log. `ooda audit verify` tells what is whole",
+            problem="head",
+        )
     return int(seq), digest
 
 
-def _row_hash(
-    columns: tuple[str, str, int, str, str, str, str], seq: int, subject: str, prev_hash: str
-) -> str:
+def _row_hash(columns: tuple[str, str, int, str, str, str, str], seq: int, subject: str, prev_hash: str) -> str:
     """SHA-256 of the raw previous hash followed by the canonical JSON of the other columns."""
     action, actor, at_ns, decision, details, reason, run = columns
-    covered = _Columns(
-        action, actor, at_ns, decision, msgspec.Raw(details.encode()), reason, run, seq, subject
-    )
+    covered = _Columns(action, actor, at_ns, decision, msgspec.Raw(details.encode()), reason, run, seq, subject)
     return hashlib.sha256(bytes.fromhex(prev_hash) + _ENCODER.encode(covered)).hexdigest()
