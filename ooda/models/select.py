@@ -71,7 +71,7 @@ def open_model(
 
     Args:
         base_url: where to ask, said outright (a task's own URL); empty to go by `environ`.
-        api_key: the key for that URL; a pydantic `SecretStr` or a string. It goes to no other.
+        api_key: the key for that URL, or for the provider the name begins with; a pydantic `SecretStr` or a string.
         environ: settings and keys under their environment names; `os.environ` in the entry point.
         backend: our own transport, or an optional client library.
         fallbacks: models asked in order when this one is unavailable, each resolved by itself.
@@ -134,8 +134,7 @@ def resolve_endpoint(
         raise ConfigError("no model is named; set `model.name`, for instance z-ai/glm-4.6:exacto")
     prefix, rest = _split(name)
     given = api_key if isinstance(api_key, str) else api_key.get_secret_value()
-    has_key = bool(given or environ.get("OODA_MODEL__API_KEY"))
-    text, url_source = _url(prefix, base_url, has_key, environ)
+    text, url_source = _url(prefix, base_url, bool(given), environ)
     if not text:
         raise CredentialError(_nothing_configured(name, find_local_servers() if probe_local else ()))
     url = parse_url(text)
@@ -242,22 +241,29 @@ def _key(url: Url, url_source: str, given: str, environ: Mapping[str, str]) -> t
         return given, "task"
     provider = _provider_at(url)
     names = _PROVIDERS[provider].keys if provider in _PROVIDERS else ()
-    if provider == "azure":
+    # Anybody can open a server below Azure's host names: only the one that was set up here gets its key.
+    if provider == "azure" and (url_source != "task" or _is_same(url, environ.get("AZURE_OPENAI_ENDPOINT", ""))):
         names = ("AZURE_OPENAI_API_KEY",)
     if url_source in _COMPANIONS and provider != "openai":
         names = (*names, "OPENAI_API_KEY")
-    settings_url = environ.get("OODA_MODEL__BASE_URL", "")
-    is_settings_url = settings_url and parse_url(settings_url).authority == url.authority
-    if is_settings_url or url_source != "task":
+    if _is_same(url, environ.get("OODA_MODEL__BASE_URL", "")):
         names = ("OODA_MODEL__API_KEY", *names)
     return next(((environ[source], source) for source in names if environ.get(source)), ("", ""))
 
 
 def _provider_at(url: Url) -> str:
-    """The provider whose host this is; empty for any other server."""
-    if url.host.endswith(_AZURE_HOSTS):
+    """The provider whose server this is, over TLS and nothing less; empty for any other."""
+    if url.is_tls and url.host.endswith(_AZURE_HOSTS):
         return "azure"
-    return next((name for name, known in _PROVIDERS.items() if parse_url(known.url).host == url.host), "")
+    return next((name for name, known in _PROVIDERS.items() if _is_same(url, known.url)), "")
+
+
+def _is_same(url: Url, text: str) -> bool:
+    """Whether `text` names the same server by the same scheme."""
+    if not text:
+        return False
+    other = parse_url(text)
+    return (url.is_tls, url.authority) == (other.is_tls, other.authority)
 
 
 def _wire_model(name: str, prefix: str, rest: str, provider: str) -> str:

@@ -100,13 +100,6 @@ WHERE = {
         "https://me.openai.azure.com/openai/v1",
         "AZURE_OPENAI_API_KEY",
     ),
-    "a provider by its name and the settings' key": (
-        "openai:gpt-x",
-        "",
-        {"OODA_MODEL__API_KEY": "k"},
-        "https://api.openai.com/v1",
-        "OODA_MODEL__API_KEY",
-    ),
 }
 
 
@@ -152,11 +145,41 @@ def test_a_tasks_url_cannot_collect_the_environments_keys(environ: dict[str, str
         resolve_endpoint("m", base_url="https://evil.example/v1", environ=environ)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.openai.com/v1",
+        "https://api.openai.com:8443/v1",
+        "http://own.example:443/v1",
+        "https://other.openai.azure.com/openai/v1",
+    ],
+)
+def test_a_key_goes_to_its_own_server_over_tls_and_nowhere_near_it(url: str) -> None:
+    """Not in clear, not to another port, not to another tenant of the same cloud."""
+    azure = {"AZURE_OPENAI_ENDPOINT": "https://me.openai.azure.com", "AZURE_OPENAI_API_KEY": "z"}
+    with pytest.raises(CredentialError):
+        resolve_endpoint("m", base_url=url, environ=OPENAI | OWN | azure)
+
+
 @pytest.mark.parametrize("key", ["sk-task", SecretStr("sk-task")], ids=["text", "secret"])
 def test_a_key_given_outright_goes_to_the_url_given_with_it(key: Any) -> None:
     """As a string or as pydantic's secret."""
     endpoint = resolve_endpoint("m", base_url="https://h.example/v1", api_key=key, environ=OPENAI)
     assert (endpoint.key.get_secret_value(), endpoint.key_source) == ("sk-task", "task")
+
+
+def test_a_key_given_outright_reaches_the_provider_the_name_begins_with() -> None:
+    """The shortest programmatic use: a name and a key."""
+    endpoint = resolve_endpoint("openai:gpt-x", api_key="sk-given", environ={})
+    assert (str(endpoint.url), endpoint.key.get_secret_value()) == ("https://api.openai.com/v1", "sk-given")
+
+
+def test_the_settings_key_goes_to_the_settings_url_only() -> None:
+    """Without that URL it is not sent to whoever happens to be asked."""
+    endpoint = resolve_endpoint("m", environ={"OODA_MODEL__API_KEY": "sk-own-1", **ROUTER})
+    assert endpoint.key_source == "OPENROUTER_API_KEY"
+    with pytest.raises(CredentialError):
+        resolve_endpoint("openai:gpt-x", environ={"OODA_MODEL__API_KEY": "sk-own-1"})
 
 
 def test_a_server_on_this_machine_needs_no_key() -> None:
