@@ -58,6 +58,8 @@ class LoadedTask:
 
 
 _STDIN = "<stdin>"
+_SHOWN = 50
+"""Problems written out; all of them are in the error's facts."""
 
 
 def canonical_task(task: Task) -> bytes:
@@ -150,8 +152,9 @@ def _parse(document: Document, name: str) -> LoadedTask:
     try:
         task = model.model_validate(data)
     except ValidationError as error:
-        problems += _with_lines(problems_of(error, model, data, may_show=may_show), document)
-        raise _refusal(name, problems) from None
+        reported = {problem.path for problem in problems}
+        found = _with_lines(problems_of(error, model, data, may_show=may_show), document)
+        raise _refusal(name, [*problems, *(problem for problem in found if problem.path not in reported)]) from None
     if problems:
         raise _refusal(name, problems)
     return LoadedTask(task=task, source=name, secrets=secrets, warnings=tuple(warnings))
@@ -182,7 +185,9 @@ def _refusal(name: str, problems: Sequence[Problem]) -> TaskSpecError:
     problems = sorted(problems, key=lambda problem: (problem.line, problem.column))
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines = [f"Task spec `{name}` has {count}; nothing was started."]
-    lines += [f"  {problem}" for problem in problems]
+    lines += [f"  {problem}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  … and {len(problems) - _SHOWN} more")
     return TaskSpecError("\n".join(lines), file=name, problems=tuple(problems))
 
 

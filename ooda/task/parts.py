@@ -21,7 +21,7 @@ from pydantic import (
 from ooda.amounts import usd_to_nano
 from ooda.errors import nearest
 from ooda.events import Limits
-from ooda.fields import BaseUrl, Bytes, Command, Count, Host, Line, Number, Says, Seconds, Text, Usd
+from ooda.fields import BaseUrl, Bytes, Command, Host, Line, Says, Seconds, Text, Usd
 from ooda.problems import sentence, show
 
 __all__ = [
@@ -214,24 +214,29 @@ Validation = Annotated[
 class LimitsSpec(TaskModel):
     """Ceilings of the run. What is left out is taken from the settings; nothing means "unlimited"."""
 
-    steps: Count | None = Field(None, ge=1, le=100_000, description="Passes from observe to act.")
-    rounds: Count | None = Field(None, ge=1, le=1_000, description="Implement-validate cycles.")
-    wall_clock: Seconds | None = Field(
-        None,
-        ge=1,
-        le=31_622_400,
-        description="Active time, waiting for people not counted; at most 366 days.",
+    # Bounds stand inside the optional, where the JSON Schema keeps them; strict, so that `true` is not 1.
+    steps: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = Field(
+        None, description="Passes from observe to act."
     )
-    tokens: Count | None = Field(None, ge=1, le=10**12, description="Tokens sent and received over the whole run.")
-    usd: Usd | None = Field(None, gt=0, le=1_000_000, description="Money for the whole run, in USD.")
-    reply_tokens: Count | None = Field(None, ge=1, le=1_000_000, description="Longest reply of the model, in tokens.")
-    context_tokens: Count | None = Field(
-        None,
-        ge=1_000,
-        le=100_000_000,
-        description="The model's window, in tokens; compaction starts at three quarters.",
+    rounds: Annotated[int, Field(strict=True, ge=1, le=1_000)] | None = Field(
+        None, description="Implement-validate cycles."
     )
-    output_bytes: Bytes | None = Field(None, ge=256, le=1 << 20, description="Tool output shown to the model per call.")
+    wall_clock: Annotated[Seconds, Field(ge=1, le=31_622_400)] | None = Field(
+        None, description="Active time, waiting for people not counted; at most 366 days."
+    )
+    tokens: Annotated[int, Field(strict=True, ge=1, le=10**12)] | None = Field(
+        None, description="Tokens sent and received over the whole run."
+    )
+    usd: Annotated[Usd, Field(gt=0, le=1_000_000)] | None = Field(None, description="Money for the whole run, in USD.")
+    reply_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
+        None, description="Longest reply of the model, in tokens."
+    )
+    context_tokens: Annotated[int, Field(strict=True, ge=1_000, le=100_000_000)] | None = Field(
+        None, description="The model's window, in tokens; compaction starts at three quarters."
+    )
+    output_bytes: Annotated[Bytes, Field(ge=256, le=1 << 20)] | None = Field(
+        None, description="Tool output shown to the model per call."
+    )
 
     @model_validator(mode="after")
     def _reply_fits(self) -> Self:
@@ -264,7 +269,9 @@ class ModelOverrides(TaskModel):
     fallbacks: tuple[Line, ...] | None = Field(
         None, max_length=8, description="Models asked in turn when the first is unavailable."
     )
-    temperature: Number | None = Field(None, ge=0, le=2, description="Sampling temperature.")
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = Field(
+        None, description="Sampling temperature."
+    )
 
 
 Operation = Literal[
