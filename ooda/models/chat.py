@@ -60,11 +60,11 @@ class ChatModel(Backend):
 
     async def _exchange(self, body: Body, asked: Asked, current: Try, on_piece: OnPiece, stream: bool) -> ModelReply:
         try:
-            return await self._answer(body, asked, current, on_piece)
+            return await self._answer(body, asked, current, on_piece, stream)
         except HttpFailure as failure:
             raise _failed(failure, asked.who) from failure
 
-    async def _answer(self, body: Body, asked: Asked, current: Try, on_piece: OnPiece) -> ModelReply:
+    async def _answer(self, body: Body, asked: Asked, current: Try, on_piece: OnPiece, stream: bool) -> ModelReply:
         response = await self._http.post(
             self._target,
             self._headers,
@@ -78,7 +78,8 @@ class ChatModel(Backend):
                 raise from_status(response.status, response.headers, said, asked.who, asked.scrub)
             if (encoding := response.header("content-encoding")) not in ("", "identity"):
                 raise output_failure(f"content encoding {encoding!r}, which was not asked for", asked.who, sort="final")
-            if response.header("content-type").startswith("text/event-stream"):
+            kind = response.header("content-type").lower()
+            if "event-stream" in kind or (stream and "json" not in kind):  # some proxies stream as text/plain
                 return await _read_stream(response, asked, on_piece)
             reply = parse_completion(await response.read(), asked)
         finally:

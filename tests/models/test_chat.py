@@ -167,6 +167,17 @@ async def test_a_stream_cut_at_every_byte_is_the_same_reply(server: Any, asking:
     assert (pieces, reply.content) == (["fünf €"], "fünf €")
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "Text/Event-Stream; charset=utf-8"])
+async def test_a_stream_is_known_by_any_name_its_server_gives_it(
+    server: Any, asking: Any, wire: Any, kind: str
+) -> None:
+    """Only JSON is taken for a whole completion when a stream was asked for."""
+    body = wire.events(wire.chunk({"content": "x"}, "stop"), wire.usage_chunk)
+    server.script = [wire.http(body, content_type=kind)]
+    reply = await asking.chat(server.url).complete(asking.request(stream=True), asking.grant())
+    assert (reply.content, reply.usage) == ("x", Usage(100, 0, 0, 10, 0))
+
+
 async def test_a_stream_is_done_at_done(server: Any, asking: Any, wire: Any) -> None:
     """A server that keeps the response open after `[DONE]` costs its connection, not the reply."""
     body = wire.events(wire.chunk({"content": "x"}, "stop"))
