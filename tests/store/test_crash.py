@@ -79,7 +79,8 @@ def killed_child(path: Path, after_s: float, at_least: int = 0) -> dict[str, int
     said_first = [child.stdout.readline() for _ in range(at_least)]
     time.sleep(after_s)  # not to wait for anything: the moment of the kill is what is varied
     child.send_signal(signal.SIGKILL)
-    said, complaint = child.communicate()
+    said = child.stdout.read()
+    complaint = child.communicate()[1]
     assert (child.returncode, complaint) == (-signal.SIGKILL, "")
     # The last line may have been cut off by the kill; what was not said was not acknowledged.
     lines = [line.split() for line in [*said_first, *said.splitlines(keepends=True)] if line.endswith("\n")]
