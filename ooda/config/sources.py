@@ -181,7 +181,7 @@ def _unknown(name: str) -> str:
             f"did you mean `{room}.{near}`?" if near else f"`{room}` has " + ", ".join(f"`{word}`" for word in fields)
         )
         return f"unknown setting; {hint}"
-    near = nearest(name, known_settings()) or nearest(name, rooms)
+    near = nearest(name, known_settings() if room else rooms)
     return f"unknown setting; did you mean `{near}`?" if near else "unknown setting; `ooda config show` lists all"
 
 
