@@ -12,6 +12,7 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ooda.errors import SandboxError
 from ooda.sandbox.client import HelperClient
@@ -39,7 +40,7 @@ _STARTERS = 8
 """More containers started at once only wait for each other (measured: 50 take the same time by 8 or by 50)."""
 _SHARES = 256
 """A quarter of an ordinary process's weight when the CPU is contended."""
-_starters: dict[int, asyncio.Semaphore] = {}
+_starters: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 def connect() -> Engine:
@@ -97,7 +98,7 @@ async def open_docker(spec: SandboxSpec, site: Site, wall: SiteWall, engine: Eng
     """A running container with its helper greeted. Raises SandboxError; the caller takes down `wall` then."""
     began = time.monotonic()
     image = await resolve_image(engine, spec.image, site.owner)
-    async with _starters.setdefault(id(asyncio.get_running_loop()), asyncio.Semaphore(_STARTERS)):
+    async with _starters.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_STARTERS)):
         wall.inner = _DockerWall(engine, site.name)
         container = await engine.create(site.name, _container(spec, site, image))
         client = HelperClient(await engine.attach(container))

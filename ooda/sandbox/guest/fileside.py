@@ -36,6 +36,8 @@ class _Worker:
         """(request, operation), in the order sent: the worker answers in that order."""
         self.since: float | None = None
         """When it began with the first of them."""
+        self.patience = _DEADLINE_S
+        """How long that one may take, in seconds."""
 
 
 class FileSide:
@@ -67,13 +69,14 @@ class FileSide:
         worker.waiting.append((request.get("id"), str(request["op"])))
         if worker.since is None:
             worker.since = time.monotonic()
+            worker.patience = float(request.get("timeout_s") or _DEADLINE_S)
         worker.outbox += encode(request)
         self._write(worker)
 
     def due(self) -> float | None:
         """When `tend` has to be called next, on the monotonic clock."""
         worker = self._worker
-        return None if worker is None or worker.since is None else worker.since + _DEADLINE_S
+        return None if worker is None or worker.since is None else worker.since + worker.patience
 
     def tend(self, now: float) -> None:
         """End a worker that is late; its end of file brings the refusal."""
@@ -145,12 +148,12 @@ class FileSide:
         self._loop.forget(worker.connection)
         worker.connection.close()
         self._worker = None
-        late = worker.since is not None and time.monotonic() - worker.since >= _DEADLINE_S
+        late = worker.since is not None and time.monotonic() - worker.since >= worker.patience
         for index, (request, op) in enumerate(worker.waiting):
             if index > 0:
                 text = f"`{op}` was waiting behind another file operation that was ended; try again"
             elif late:
-                text = f"`{op}` took longer than {_DEADLINE_S:.0f} s and was ended; narrow the path or the pattern"
+                text = f"`{op}` took longer than {worker.patience:g} s and was ended; narrow the path or the pattern"
             else:
                 text = f"`{op}` was ended by the sandbox's memory limit; work on less at once"
             self._loop.send(failure(request, GuestError("timeout" if late else "ended", text)))

@@ -186,7 +186,7 @@ class _Helper:
         try:
             Measurement(self._loop, root, answer)
         except OSError:
-            answer(disk_usage(root)[0])
+            answer(disk_usage(root))
         return None
 
 

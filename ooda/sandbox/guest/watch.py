@@ -15,7 +15,7 @@ from .worker import disk_usage
 __all__ = ["Measurement", "Watch"]
 
 _EVERY_S = 0.25
-_STEP_BYTES = 32 << 20
+_STEP_BYTES, _STEP_FILES = 32 << 20, 8192
 """The workspace is measured when its file system lost this much: asking for that is one system call, while
 measuring costs a look at every file."""
 
@@ -38,7 +38,7 @@ class Measurement:
         if pid == 0:
             try:
                 keep_only({3: writer})
-                os.write(3, json.dumps(disk_usage(root)[0]).encode())
+                os.write(3, json.dumps(disk_usage(root)).encode())
             finally:
                 os._exit(0)
         os.close(writer)
@@ -63,7 +63,8 @@ class Watch:
         self._settings = settings
         self._exceeded = exceeded
         self._next = 0.0
-        self._free: int | None = None
+        self._free: tuple[int, int] | None = None
+        """Bytes and files the file system had left when last measured, or more."""
         self._measured: int | None = None
         self._measuring = False
 
@@ -80,13 +81,14 @@ class Watch:
         if ceiling is not None and resident_bytes() > ceiling:
             self._exceeded("memory")
         facts = os.statvfs(self._settings.workspace)
-        free = facts.f_bavail * facts.f_frsize
-        if self._free is None or self._free - free >= _STEP_BYTES:
-            self._measure(free)
+        bytes_left, files_left = facts.f_bavail * facts.f_frsize, facts.f_ffree
+        known = self._free
+        if known is None or known[0] - bytes_left >= _STEP_BYTES or known[1] - files_left >= _STEP_FILES:
+            self._measure((bytes_left, files_left))
         else:
-            self._free = max(self._free, free)
+            self._free = max(known[0], bytes_left), max(known[1], files_left)
 
-    def _measure(self, free: int) -> None:
+    def _measure(self, free: tuple[int, int]) -> None:
         if self._measuring:
             return
         self._free = free
@@ -94,7 +96,7 @@ class Watch:
             Measurement(self._loop, self._settings.workspace, self._judge)
             self._measuring = True
         except OSError:  # the process limit is reached, which must not be a way round this one
-            self._judge(disk_usage(self._settings.workspace)[0])
+            self._judge(disk_usage(self._settings.workspace))
 
     def _judge(self, used: int | None) -> None:
         self._measuring = False

@@ -20,6 +20,8 @@ from .search import search
 __all__ = ["OPERATIONS", "disk_usage", "serve_files"]
 
 OPERATIONS = ("read", "write", "edit", "list", "search")
+_BLOCK_BYTES = 4096
+_MAX_ENTRIES = 2_000_000
 
 
 def serve_files(
@@ -75,12 +77,13 @@ def _perform(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
     raise GuestError("unknown_op", f"{op!r} is not a file operation; known are {', '.join(OPERATIONS)}")
 
 
-def disk_usage(root: str, at_most_entries: int = 2_000_000) -> tuple[int, int]:
-    """(bytes in blocks, entries) below `root`, links not followed, hard links counted once."""
+def disk_usage(root: str) -> int:
+    """Bytes that everything below `root` takes, at least one block per entry (names and inodes are no free
+    room for hiding data, and a million empty files are no empty disk); hard links are counted once."""
     seen: set[int] = set()
     total = entries = 0
     folders = [root]
-    while folders and entries < at_most_entries:
+    while folders and entries < _MAX_ENTRIES:
         try:
             listing = os.scandir(folders.pop())
         except OSError:
@@ -97,5 +100,5 @@ def disk_usage(root: str, at_most_entries: int = 2_000_000) -> tuple[int, int]:
                 if facts.st_nlink > 1 and facts.st_ino in seen:
                     continue
                 seen.add(facts.st_ino)
-                total += facts.st_blocks * 512
-    return total, entries
+                total += max(facts.st_blocks * 512, _BLOCK_BYTES)
+    return total
