@@ -1,7 +1,8 @@
 """Large texts beside the database, named by their content.
 
 A blob is durable before `put` returns, so a row that names it can be written next. Files are
-`blobs/ab/cdef…` after the SHA-256 of their bytes, never changed once there. Must not know what the texts mean.
+`blobs/ab/cdef…` after the SHA-256 of their bytes, never changed once there; what is being written stands in
+`blobs/tmp` under its writer's name. Must not know what the texts mean.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from ooda.errors import JournalError
 from ooda.events import BlobRef
 from ooda.store.failures import from_os
+from ooda.store.owner import is_alive, process_owner
 from ooda.store.sqlite import make_folder, sync_folder
 
 __all__ = ["BlobStore"]
@@ -22,6 +24,8 @@ __all__ = ["BlobStore"]
 _LINE_CHARS = 160
 _BYTES_PER_TOKEN = 4
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SEPARATOR = "~"  # for the `/` of a process's name, which no host name holds
+_numbers = itertools.count()
 
 
 class BlobStore:
@@ -29,7 +33,6 @@ class BlobStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._numbers = itertools.count()
 
     def put(self, text: str) -> BlobRef:
         """Keep `text`; when this returns it survives a power cut. The same text again costs a look at its size.
@@ -71,6 +74,17 @@ class BlobStore:
             raise _unusable(digest, path, f"is damaged ({len(data)} bytes with another hash)")
         return data.decode()
 
+    def sweep(self) -> int:
+        """Remove what killed processes left half written; the number of files removed."""
+        left = [part for part in self._parts.glob("*") if not is_alive(part.name.replace(_SEPARATOR, "/"))]
+        for part in left:
+            part.unlink(missing_ok=True)
+        return len(left)
+
+    @property
+    def _parts(self) -> Path:
+        return self.folder / "tmp"
+
     def _path(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
             raise JournalError(
@@ -89,11 +103,9 @@ class BlobStore:
 
     def _write(self, path: Path, data: bytes) -> None:
         # Written under another name and renamed: no reader, and no crash, ever sees half a blob under its digest.
-        parts = self.folder / "tmp"
-        make_folder(parts)
-        if not path.parent.is_dir():
-            make_folder(path.parent)
-        part = parts / f"{path.name[:16]}-{os.getpid()}-{next(self._numbers)}"
+        make_folder(self._parts)
+        make_folder(path.parent)
+        part = self._parts / process_owner(str(next(_numbers))).replace("/", _SEPARATOR)
         try:
             descriptor = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
             try:

@@ -68,7 +68,10 @@ class Store:
             IntegrationError: the disk is full or failing, or another process holds the file locked.
         """
         connection = connect(path, readonly=readonly, busy_timeout_s=busy_timeout_s)
-        return cls(connection, path, BlobStore(blobs or path.parent / "blobs"))
+        store = cls(connection, path, BlobStore(blobs or path.parent / "blobs"))
+        if not readonly:
+            store.blobs.sweep()
+        return store
 
     def write(self, work: Callable[[Tx], T]) -> asyncio.Future[T]:
         """Carry `work` out in the next transaction; the result is there once it is on disk.

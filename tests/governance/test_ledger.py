@@ -398,6 +398,25 @@ def test_a_day_may_begin_elsewhere(store: Store) -> None:
         Ledger(Caps((), day_zone="Mars/Olympus"))
 
 
+def test_a_day_that_begins_twice_is_one_day(store: Store) -> None:
+    """In Newfoundland the clocks were set back from 00:01 to 23:01 of the day before."""
+    ledger = Ledger(Caps((CapRule(scope="global", span="day", cost_nano=100),), day_zone="America/St_Johns"))
+    midnight = 1_289_097_000_000_000_000  # 2010-11-07T00:00 in St. John's
+    before, after, again = (
+        store.write_now(lambda tx, key=key, at=at: ledger.reserve(tx, request(key, 10, now_ns=at)))
+        for key, at in (("k1", midnight - 10**9), ("k2", midnight), ("k3", midnight + 60 * 10**9))
+    )
+
+    assert isinstance(before, Reservation)
+    assert isinstance(after, Reservation)
+    assert isinstance(again, Reservation)
+    assert [held.windows[0] for held in (before, after, again)] == [
+        "global|day:2010-11-06",
+        "global|day:2010-11-07",
+        "global|day:2010-11-07",
+    ]
+
+
 # -- alerts
 
 

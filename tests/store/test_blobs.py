@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ooda.errors import ConfigError, JournalError
 from ooda.events import BlobRef
-from ooda.store import BlobStore
+from ooda.store import BlobStore, process_owner
 
 
 @pytest.fixture
@@ -65,6 +65,20 @@ def test_only_their_owner_can_read_blobs_and_no_other_file_is_left(blobs: BlobSt
 
     assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
     assert {path: mode for path, mode in modes.items() if path.is_file()} == {file_of(blobs, reference.digest): 0o600}
+
+
+def test_what_a_killed_process_left_half_written_is_swept(blobs: BlobStore) -> None:
+    """What a live one is writing stays, and so does what cannot be judged from here."""
+    blobs.put("some text")
+    parts = blobs.folder / "tmp"
+    host, place, pid, start, _ = process_owner("1").split("/")
+    (parts / f"{host}~{place}~{pid}~{start}~7").touch()
+    (parts / f"{host}~{place}~{pid}~{int(start) - 1}~7").touch()
+    (parts / f"elsewhere~{place}~{pid}~1~7").touch()
+
+    assert blobs.sweep() == 1
+    assert {part.name.split("~")[3] for part in parts.iterdir()} == {start, "1"}
+    assert BlobStore(blobs.folder / "never used").sweep() == 0
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def examine(path: Path, acknowledged: dict[str, int]) -> None:
             assert len(rows) == count(store, "SELECT COUNT(*) FROM reservations WHERE run = ?", name)
             assert len(rows) == count(store, "SELECT COUNT(*) FROM audit WHERE run = ?", name)
         assert audit.verify(store).is_clean
+        assert list((store.blobs.folder / "tmp").glob("*")) == []
         windows = "SELECT COALESCE(SUM(%s), 0) FROM budget_windows WHERE span LIKE 'day%%'"
         assert count(store, windows % "reserved_cost") == count(
             store, "SELECT COALESCE(SUM(cost_nano), 0) FROM reservations WHERE state = 'sent'"
