@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -115,6 +115,7 @@ def test_a_found_value_is_told_in_a_few_words(value: object, words: str) -> None
     assert show(value) == words
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.sampled_from(["https", "postgresql", "x"]))
 def test_what_stands_before_the_last_at_sign_of_an_address_is_masked(user: str, rest: str, scheme: str) -> None:
     """Also when the password holds slashes, at signs or line breaks."""

@@ -61,6 +61,7 @@ class AccessToken(TaskModel):
 Credentials = UsernamePassword | KeyCert | AccessToken
 """The requirement's three ways to authenticate to a git host, told apart by `credential_type`."""
 
+_SCP = re.compile(r"[^/@]+@[^/:]+:")
 _REMOTE_SAYS = (
     "a git remote: `https://host/path.git`, `ssh://git@host/path.git`, `git@host:path.git`, `file:///path` or a path"
 )
@@ -117,6 +118,19 @@ class Repository(TaskModel):
         discriminator="credential_type",
         description="Git authentication; null for a public or local repository.",
     )
+
+    @model_validator(mode="after")
+    def _credentials_fit(self) -> Self:
+        if self.credentials is None:
+            return self
+        is_web = self.remote_url.lower().startswith(("http://", "https://"))
+        is_ssh = self.remote_url.lower().startswith("ssh://") or bool(_SCP.match(self.remote_url))
+        kind = self.credentials.credential_type
+        if (is_web and kind == "key_cert") or (is_ssh and kind != "key_cert"):
+            needed = "`username_password` or `access_token`" if is_web else "`key_cert`"
+            way = "HTTP" if is_web else "SSH"
+            raise sentence(f"`{kind}` does not work over {way}; `remote_url` wants {needed}")
+        return self
 
 
 class TaskDetails(TaskModel):

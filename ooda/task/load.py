@@ -18,6 +18,7 @@ from pydantic import SecretStr, ValidationError
 from ooda.errors import TaskSpecError, nearest
 from ooda.events import canonical
 from ooda.problems import Problem, problems_of, show
+from ooda.task.coding import CodingTask
 from ooda.task.document import MAX_BYTES, Document, MalformedError
 from ooda.task.kinds import KINDS, Task
 from ooda.task.secrets import extract_secrets, may_show, resolve_secrets
@@ -157,7 +158,16 @@ def _parse(document: Document, name: str) -> LoadedTask:
         raise _refusal(name, [*problems, *(problem for problem in found if problem.path not in reported)]) from None
     if problems:
         raise _refusal(name, problems)
+    warnings += _advice(task)
     return LoadedTask(task=task, source=name, secrets=secrets, warnings=tuple(warnings))
+
+
+def _advice(task: Task) -> list[str]:
+    """What is allowed and still worth a word."""
+    repository = task.repository if isinstance(task, CodingTask) else None
+    if repository and repository.credentials and repository.remote_url.lower().startswith("http://"):
+        return ["`repository.remote_url` is http, so the credentials travel unencrypted; use https where you can."]
+    return []
 
 
 def _kind_problem(data: Mapping[str, Any], document: Document) -> Problem:

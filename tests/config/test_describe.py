@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -38,6 +38,7 @@ def test_every_setting_has_a_row_with_value_and_origin(tmp_path: Path) -> None:
 _SECRETS = [name for name, field in known_settings().items() if is_secret(field)]
 
 
+@settings(deadline=None)
 @given(
     name=st.sampled_from(_SECRETS),
     secret=st.text(st.characters(codec="utf-8", exclude_characters=",", exclude_categories=["C", "Z"])).map(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ooda.config import Loaded, Origin, Settings, load_settings
@@ -192,6 +192,7 @@ def test_names_that_belong_to_others_are_left_alone(home: Home) -> None:
     assert loaded.settings == Settings()
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(

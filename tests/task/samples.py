@@ -82,12 +82,26 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text(10), inner, max_size=3),
     max_leaves=8,
 )
-_credentials = st.one_of(
+_passwords = st.one_of(
     st.fixed_dictionaries({"credential_type": st.just("username_password"), "username": _text(), "password": _text()}),
     st.fixed_dictionaries({"credential_type": st.just("access_token"), "access_token": _text()}),
-    st.fixed_dictionaries(
-        {"credential_type": st.just("key_cert"), "private_key": _text(), "key_password": _maybe(_text())}
-    ),
+)
+_keys = st.fixed_dictionaries(
+    {"credential_type": st.just("key_cert"), "private_key": _text(), "key_password": _maybe(_text())}
+)
+
+
+def _repository(remotes: list[str], credentials: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {"remote_url": st.sampled_from(remotes)},
+        optional={"branch": st.sampled_from(["main", "feat/x", "v1.2"]), "credentials": _maybe(credentials)},
+    )
+
+
+_repositories = st.one_of(
+    _repository(["https://h/p.git", "http://127.0.0.1:3000/p"], _passwords),
+    _repository(["git@h:p.git", "ssh://git@h:22/p"], _keys),
+    _repository(["./p", "/srv/p.git", "file:///srv/p"], _passwords | _keys),
 )
 _common = {
     "agent": st.fixed_dictionaries({}, optional={"model": _text(), "instructions": _maybe(_text())}),
@@ -119,10 +133,7 @@ _own = {
     "coding": st.fixed_dictionaries(
         {
             "kind": st.just("coding"),
-            "repository": st.fixed_dictionaries(
-                {"remote_url": st.sampled_from(["https://h/p.git", "git@h:p.git", "./p", "/srv/p.git"])},
-                optional={"branch": st.sampled_from(["main", "feat/x", "v1.2"]), "credentials": _maybe(_credentials)},
-            ),
+            "repository": _repositories,
             "task": st.fixed_dictionaries(
                 {"id": _text(), "title": _text(), "description": _text()},
                 optional={

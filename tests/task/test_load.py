@@ -102,6 +102,15 @@ def test_plain_data_is_parsed_by_the_same_door() -> None:
         parse_task(data, "request")
 
 
+def test_credentials_over_plain_http_are_worth_a_warning() -> None:
+    """Allowed, for a server on this machine or a closed network, and said."""
+    secret = "credentials: {credential_type: access_token, access_token: '${T}'}"
+    text = MINIMAL.replace("./shop.git", f"'http://h/p.git', {secret}")
+    assert load_task_text(text).warnings == (
+        "`repository.remote_url` is http, so the credentials travel unencrypted; use https where you can.",
+    )
+
+
 def test_a_task_is_frozen() -> None:
     """Below the door nothing changes a task."""
     task = load_task_text(MINIMAL).task

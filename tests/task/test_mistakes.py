@@ -217,6 +217,17 @@ BAD: dict[str, tuple[str, list[str]]] = {
         _CREDENTIALS.format("{credential_type: key_cert}"),
         ["line 4, `repository.credentials`: gives neither of `private_key` and `private_key_path`; give exactly one"],
     ),
+    "key-over-http": (
+        _CREDENTIALS.format("{credential_type: key_cert, private_key_path: ~/.ssh/id}"),
+        [
+            "line 2, `repository`: `key_cert` does not work over HTTP; `remote_url` wants `username_password` or "
+            "`access_token`"
+        ],
+    ),
+    "token-over-ssh": (
+        _CREDENTIALS.format("{credential_type: access_token, access_token: hunter2}").replace("https://h/", "git@h:"),
+        ["line 2, `repository`: `access_token` does not work over SSH; `remote_url` wants `key_cert`"],
+    ),
     "incident": (
         "kind: triage\nincident: {id: 7, cluster: c, namespace: Shop, severity: bad, timestamp: 2026-01-01}\n",
         [

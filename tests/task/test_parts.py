@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from ooda.errors import TaskSpecError
 from ooda.events import Limits
@@ -71,6 +71,7 @@ def test_the_schema_accepts_the_required_requests(request_data: dict[str, Any]) 
 _VALIDATOR = jsonschema.Draft202012Validator(task_schema())
 
 
+@settings(deadline=None)
 @given(task_documents())
 def test_the_schema_accepts_whatever_loads(document: dict[str, Any]) -> None:
     """An editor must not mark what `ooda run` takes; nor what it stores."""

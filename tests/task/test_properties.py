@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ooda.errors import TaskSpecError
@@ -35,12 +35,14 @@ def _outcome(load: Callable[[], LoadedTask]) -> str:
 _EXPECTED = re.compile(r"loaded|Task spec `.*` has (a problem|\d+ problems); nothing was started\.")
 
 
+@settings(deadline=None)
 @given(st.text() | st.binary() | st.lists(_FRAGMENTS, max_size=30).map("".join))
 def test_any_text_is_a_task_or_a_task_spec_error(text: str | bytes) -> None:
     """No other exception, whatever the bytes."""
     assert _EXPECTED.fullmatch(_outcome(lambda: load_task_text(text)))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_damage_to_a_good_task_is_told_as_such(data: st.DataObject) -> None:
     """Cutting out and putting in anywhere still ends in a task or a TaskSpecError."""
@@ -69,6 +71,7 @@ _FIELDS = [
 ]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(_FIELDS), _ANY | st.dictionaries(st.sampled_from(_FIELDS), _ANY)))
 def test_any_data_from_a_caller_is_a_task_or_a_task_spec_error(data: dict[str, Any]) -> None:
     """`parse_task` takes what an API or a test hands it."""
@@ -77,6 +80,7 @@ def test_any_data_from_a_caller_is_a_task_or_a_task_spec_error(data: dict[str, A
         assert _EXPECTED.fullmatch(_outcome(partial(parse_task, document)))
 
 
+@settings(deadline=None)
 @given(task_documents())
 def test_a_task_survives_the_way_through_its_canonical_json(document: dict[str, Any]) -> None:
     """What the journal keeps loads as an equal task with the same digest, as JSON text, as YAML and as data."""
@@ -99,6 +103,7 @@ class _Quoting(yaml.SafeDumper):
 _Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
+@settings(deadline=None)
 @given(task_documents())
 def test_yaml_and_json_spellings_of_a_task_are_equal(document: dict[str, Any]) -> None:
     """Also when another program wrote the YAML, anchors and folded lines included."""
@@ -119,6 +124,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_JSON, st.sampled_from([None, 1, "\t"]))
 def test_our_json_reader_reads_what_the_standard_one_reads(value: Any, indent: int | str | None) -> None:
     """Positions are all that it adds."""
@@ -126,6 +132,7 @@ def test_our_json_reader_reads_what_the_standard_one_reads(value: Any, indent: i
     assert read_json(text).data == json.loads(text)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from('{}[]",:0123456789.eE+-truefalsn\\ \n'), max_size=20))
 def test_our_json_reader_refuses_what_the_standard_one_refuses(text: str) -> None:
     """And where ours accepts, the standard one gives the same, duplicates aside."""

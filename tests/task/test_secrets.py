@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ooda.errors import CredentialError, TaskSpecError
@@ -40,7 +40,8 @@ def _everything_said(loaded: LoadedTask) -> str:
 def test_an_inline_secret_becomes_a_reference_to_its_field(credentials: dict[str, str], field: str) -> None:
     """The task says where the secret was; only `secrets` says what it is."""
     data = copy.deepcopy(REQUESTS["access_token"])
-    data["repository"]["credentials"] = credentials
+    is_key = credentials["credential_type"] == "key_cert"
+    data["repository"] |= {"credentials": credentials, "remote_url": "git@h:p.git" if is_key else "https://h/p.git"}
     loaded = load_task_text(json.dumps(data))
     name = f"repository.credentials.{field}"
     assert _revealed(loaded) == {name: credentials[field]}
@@ -184,6 +185,7 @@ def _put(data: dict[str, Any], path: tuple[str, ...], value: object) -> None:
     data[last] = value
 
 
+@settings(deadline=None)
 @given(
     where=st.sampled_from(sorted(_WHERE)),
     mistake=st.sampled_from(_BREAK),
