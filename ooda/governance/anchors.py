@@ -7,6 +7,7 @@ hashes are of is `audit.py`.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import os
@@ -55,22 +56,22 @@ def add(path: Path, key: bytes, anchor: Anchor) -> Anchor:
         ConfigError: the key is shorter than 16 bytes, or what stands in the file is not signed with it.
         IntegrationError: the file cannot be written.
     """
-    known = latest(path, key)
-    if known.bad_line:
-        raise ConfigError(
-            f"the end of the anchor file `{path}` is not signed with this key; give the key it was begun with, or keep "
-            "the file aside as evidence and begin another",
-            path=str(path),
-        )
-    signed = msgspec.structs.replace(
-        anchor, mac=_mac(key, known.lines[-1].mac if known.lines else "", anchor)
-    )
-    line = canonical(signed) + b"\n"
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         try:
+            # One process after the other: each line is signed together with the one before it.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            known = latest(path, key)
+            if known.bad_line:
+                raise ConfigError(
+                    f"the end of the anchor file `{path}` is not signed with this key; give the key it was begun with, "
+                    "or keep the file aside as evidence and begin another",
+                    path=str(path),
+                )
+            before = known.lines[-1].mac if known.lines else ""
+            signed = msgspec.structs.replace(anchor, mac=_mac(key, before, anchor))
             # A torn line is ended, so that this one stands on a line of its own.
-            os.write(descriptor, b"\n" + line if known.is_torn else line)
+            os.write(descriptor, (b"\n" if known.is_torn else b"") + canonical(signed) + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -111,9 +112,7 @@ def _read(path: Path, key: bytes | None, *, from_end: bool) -> Anchors:
     except FileNotFoundError:
         return Anchors(())
     except OSError as error:
-        raise ConfigError(
-            f"cannot read the anchor file `{path}`: {error.strerror}", path=str(path)
-        ) from error
+        raise ConfigError(f"cannot read the anchor file `{path}`: {error.strerror}", path=str(path)) from error
     *lines, rest = content.split(b"\n")
     found, bad_line = _parsed(lines[1:] if skipped else lines, key, is_tail=skipped > 0)
     return Anchors(tuple(found), bad_line=bad_line, is_torn=bool(rest))
@@ -131,11 +130,7 @@ def _parsed(lines: list[bytes], key: bytes | None, *, is_tail: bool) -> tuple[li
             return found, number
         is_known_start = found or not is_tail
         before = found[-1].mac if found else ""
-        if (
-            key is not None
-            and is_known_start
-            and not hmac.compare_digest(anchor.mac, _mac(key, before, anchor))
-        ):
+        if key is not None and is_known_start and not hmac.compare_digest(anchor.mac, _mac(key, before, anchor)):
             return found, number
         found.append(anchor)
     return found, 0

@@ -1,5 +1,6 @@
 """The audit log: every kind of tampering is found, and what cannot be proved is said."""
 
+import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -366,6 +367,30 @@ def test_a_long_anchor_file_is_continued_from_its_end(store: Store, anchor: Path
     assert len(anchors.latest(anchor, KEY).lines) < 10
     assert audit.verify(store, anchor, KEY).anchors == 40
     assert kinds(store, anchor) == []
+
+
+def add_anchors(path: Path, anchor: Path) -> None:
+    with Store.open(path) as store:
+        for number in range(10):
+            fill(store, number, number)
+            audit.write_anchor(store, anchor, KEY, NOW)
+
+
+def test_processes_that_anchor_at_once_keep_one_file_of_anchors(tmp_path: Path, anchor: Path) -> None:
+    """Each line is signed together with the one before, whoever wrote that."""
+    path = tmp_path / "ooda.db"
+    Store.open(path).close()
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=add_anchors, args=(path, anchor)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+
+    with Store.open(path) as store:
+        report = audit.verify(store, anchor, KEY)
+    assert [child.exitcode for child in children] == [0] * 4
+    assert (report.findings, report.anchors, report.rows) == ((), 40, 40)
 
 
 def test_an_anchor_that_cannot_be_written_says_so(store: Store, tmp_path: Path) -> None:
