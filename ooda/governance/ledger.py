@@ -120,9 +120,7 @@ class Ledger:
             tokens=request.tokens,
             windows=keys,
             expires_ns=request.expires_ns,
-            alerts=(Alert(kind="clock_regression", message=now.behind),)
-            if self._clock.opened(tx, now)
-            else (),
+            alerts=(Alert(kind="clock_regression", message=now.behind),) if self._clock.opened(tx, now) else (),
         )
         tx.change(
             "INSERT INTO reservations (key, run, state, cost_nano, tokens, windows, expires_ns, price, created_ns) "
@@ -192,9 +190,7 @@ class Ledger:
         before = _charged(tx, key)
         return self._charge(tx, found, "correction", cost_nano - before[0], tokens - before[1], frees=False)
 
-    def retry(
-        self, tx: Tx, key: str, cost_nano: int | None = None, tokens: int | None = None
-    ) -> Exceeded | None:
+    def retry(self, tx: Tx, key: str, cost_nano: int | None = None, tokens: int | None = None) -> Exceeded | None:
         """Charge an attempt that was sent and failed, and keep the hold for the next attempt at the same call.
 
         Without an amount the attempt is charged at the hold. Exceeded: the charge has landed, the hold is released
@@ -208,9 +204,7 @@ class Ledger:
         count = found.tokens if tokens is None else tokens
         _check(f"attempt at {key!r}", cost, count)
         if found.state not in ("held", "sent"):
-            raise RefusedError(
-                f"reservation {key!r} is {found.state}; reserve again before another attempt", key=key
-            )
+            raise RefusedError(f"reservation {key!r} is {found.state}; reserve again before another attempt", key=key)
         self._charge(tx, found, "attempt", cost, count, frees=False)
         for row in _windows(tx, found.windows).values():
             others = msgspec.structs.replace(
@@ -239,7 +233,8 @@ class Ledger:
 
     def close_open(self, tx: Tx, run: str) -> Abandoned:
         """Close what a run that was cut off left open, as `expire` does; what all of it cost together."""
-        left = tx.execute(f"{_OPEN} AND expires_ns > ? AND run = ? ORDER BY key", (-1, run))
+        # In the order of the index of open holds: they are few, the closed ones grow for ever.
+        left = tx.execute(f"{_OPEN} AND run = ? ORDER BY expires_ns, key", (run,))
         closed = [self._abandon(tx, _reservation(row)) for row in left]
         return Abandoned(
             ",".join(item.key for item in closed),
@@ -283,9 +278,7 @@ class Ledger:
 
         Windows without a cap are counted too: a cap set at noon knows what was spent since midnight.
         """
-        caps: dict[Span, Cap] = dict.fromkeys(
-            _LONG_LIVED if scope.kind in ("task", "run") else _RECURRING, Cap()
-        )
+        caps: dict[Span, Cap] = dict.fromkeys(_LONG_LIVED if scope.kind in ("task", "run") else _RECURRING, Cap())
         if scope.cap != Cap():
             caps["life"] = scope.cap
         for rule in [*self._rules.get((scope.kind, "*"), ()), *self._rules.get((scope.kind, scope.id), ())]:
@@ -322,9 +315,7 @@ class Ledger:
             found = msgspec.structs.replace(found, state=state)
         return self._settlement(tx, found, is_new=True, alerts=_alerts(tx, found.windows))
 
-    def _settlement(
-        self, tx: Tx, found: Reservation, *, is_new: bool, alerts: tuple[Alert, ...] = ()
-    ) -> Settlement:
+    def _settlement(self, tx: Tx, found: Reservation, *, is_new: bool, alerts: tuple[Alert, ...] = ()) -> Settlement:
         cost_nano, tokens, attempts = _charged(tx, found.key)
         return Settlement(
             key=found.key,

@@ -139,9 +139,7 @@ def verify(rows: Iterable[Row], prev_hash: str | None = None) -> None:
             problem = "gap" if row.seq > seq else "order"
             raise _broken(row, problem, f"stands where seq {seq} was expected")
         if row.prev_hash != before:
-            raise _broken(
-                row, "chain", f"follows {row.prev_hash[:12]}…, but the row before has hash {before[:12]}…"
-            )
+            raise _broken(row, "chain", f"follows {row.prev_hash[:12]}…, but the row before has hash {before[:12]}…")
         if row.hash != _hash_or_none(row):
             raise _broken(row, "content", "has another content than when it was sealed")
         seq, before = row.seq + 1, row.hash
@@ -151,9 +149,7 @@ def _hash_or_none(row: Row) -> str | None:
     """The row's hash computed anew; None when its columns cannot even be hashed."""
     try:
         msgspec.json.decode(row.body, type=msgspec.Raw)
-        return row_hash(
-            row.run, row.seq, row.kind, row.schema_version, row.at_ns, row.label, row.body, row.prev_hash
-        )
+        return row_hash(row.run, row.seq, row.kind, row.schema_version, row.at_ns, row.label, row.body, row.prev_hash)
     except (msgspec.MsgspecError, ValueError):
         return None
 
