@@ -19,6 +19,7 @@ from ooda.services.git.worktree import WorkTree
 
 __all__ = ["Intake", "Taken", "bare_repositories", "printable"]
 
+_GITLINK = "160000 "
 _TELLING = frozenset({".gitattributes", ".gitmodules", ".gitconfig", ".lfsconfig"})
 
 
@@ -33,57 +34,60 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """Changed files that configure git for others: worth a reviewer's look."""
 
 
+class _Seen(msgspec.Struct):
+    """The tree against the index, by path."""
+
+    tracked: list[str] = []
+    changed: list[str] = []
+    deleted: list[str] = []
+    new: list[str] = []
+    nested: list[str] = []
+
+
 class Intake:
     """Stores the state of one work tree again and again; git's index remembers what it has seen."""
 
     def __init__(self, runner: GitRunner, tree: WorkTree) -> None:
         self._runner = runner
         self._tree = tree
+        self._state: tuple[int, int, int] | None = None
+        self._tree_id = ""
 
     async def take(self) -> Taken:
-        """Store the tree as it is now. Costs one `lstat` a file and one copy a changed file."""
-        changed, deleted = await self._changed()
-        found, nested = await self._untracked()
-        planted = bare_repositories(found)
-        new = [path for path in found if not any(path.startswith(folder + "/") for folder in planted)]
-        left_out = [f"{printable(path)}: a repository of its own" for path in sorted({*nested, *planted})]
-        left_out += [f"{printable(path)}: git data inside the tree" for path in await self._inner_git_folders(new)]
-        if changed or deleted or new:
-            left_out += await self._store([*changed, *new], deleted)
-        tree = (await self._runner.run("write-tree")).text()
-        telling = [path for path in (*changed, *new) if path.rpartition("/")[2] in _TELLING]
-        return Taken(tree=tree, left_out=tuple(left_out), notices=tuple(printable(path) for path in telling))
-
-    async def _changed(self) -> tuple[list[str], list[str]]:
-        """Tracked paths whose content, mode or kind may differ from the index, and those gone."""
-        raw = await self._look("diff-files", "--raw", "-z", "--no-renames", "--no-ext-diff", "--ignore-submodules=all")
-        fields = iter(raw.fields())
-        changed: list[str] = []
-        deleted: list[str] = []
-        for facts in fields:
-            path = next(fields)
-            (deleted if facts.endswith("D") else changed).append(path)
-        return changed, deleted
-
-    async def _untracked(self) -> tuple[list[str], list[str]]:
-        """Files that are neither tracked nor ignored, and folders that are repositories of their own."""
-        listed = (await self._look("ls-files", "-z", "--others", "--exclude-standard")).fields()
-        return (
-            [path for path in listed if not path.endswith("/")],
-            [path.rstrip("/") for path in listed if path.endswith("/")],
+        """Store the tree as it is now. Costs one `lstat` a file, and one copy a changed file."""
+        seen = await self._look()
+        planted = bare_repositories(seen.new)
+        new = [path for path in seen.new if not any(path.startswith(folder + "/") for folder in planted)]
+        inner = await self._runner.off_loop(self._tree.git_folders, [*seen.tracked, *new])
+        left_out = [f"{printable(path)}: a repository of its own" for path in sorted({*seen.nested, *planted})]
+        left_out += [f"{printable(path)}: git data inside the tree" for path in inner]
+        if seen.changed or seen.deleted or new:
+            left_out += await self._store([*seen.changed, *new], seen.deleted)
+        telling = [path for path in (*seen.changed, *new) if path.rpartition("/")[2] in _TELLING]
+        return Taken(
+            tree=await self._written(),
+            left_out=tuple(left_out),
+            notices=tuple(printable(path) for path in telling),
         )
 
-    async def _inner_git_folders(self, new: Iterable[str]) -> list[str]:
-        """`.git` entries in folders whose files are tracked: git ignores them, a person should know."""
-        tracked = (await self._runner.run("ls-files", "-z")).fields()
-        folders = {path.rpartition("/")[0] for path in (*tracked, *new)} - {""}
-        names = [f"{folder}/.git" for folder in sorted(folders)]
-        return await self._runner.off_loop(self._tree.present, names)
+    async def _look(self) -> _Seen:
+        """One pass of git over index and tree; it runs nothing and follows nothing (git-ls-files(1), -t)."""
+        options = ("-z", "-t", "--stage", "--cached", "--deleted", "--modified", "--others", "--exclude-standard")
+        seen = _Seen()
+        for line in (await self._in_tree("ls-files", *options)).fields():
+            mark, rest = line[0], line[2:]
+            if mark == "?":
+                (seen.nested if rest.endswith("/") else seen.new).append(rest.rstrip("/"))
+            elif not rest.startswith(_GITLINK):
+                {"H": seen.tracked, "R": seen.deleted, "C": seen.changed}[mark].append(rest.partition("\t")[2])
+        gone = set(seen.deleted)
+        seen.changed = [path for path in seen.changed if path not in gone]
+        return seen
 
     async def _store(self, paths: list[str], deleted: list[str]) -> list[str]:
         with tempfile.TemporaryDirectory(prefix="intake-", dir=self._runner.git_dir) as folder:
             copied, skipped = await self._runner.off_loop(self._tree.copy_out, paths, Path(folder))
-            there = set(await self._runner.off_loop(self._tree.present, skipped))
+            there = set(await self._runner.off_loop(self._tree.in_the_way, skipped))
             gone = [path for path in (*deleted, *skipped) if path not in there]
             for options, named in ((("--force-remove",), gone), (("--add", "--replace"), copied)):
                 if named:
@@ -91,10 +95,19 @@ class Intake:
                         "update-index", "-z", *options, "--stdin", work_tree=Path(folder), stdin=_nul(named)
                     )
         # The index now remembers the copies' times; compare with the tree itself so that the next look is cheap.
-        await self._look("update-index", "-q", "--ignore-submodules", "--refresh", ok=(0, 1))
+        await self._in_tree("update-index", "-q", "--ignore-submodules", "--refresh", ok=(0, 1))
         return [f"{printable(path)}: no regular file below the size limit" for path in skipped if path in there]
 
-    async def _look(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> GitResult:
+    async def _written(self) -> str:
+        """The index as a tree object; asked of git only when the index is another file than last time."""
+        facts = (self._runner.git_dir / "index").stat() if (self._runner.git_dir / "index").exists() else None
+        state = (facts.st_ino, facts.st_mtime_ns, facts.st_size) if facts else None
+        if state is None or state != self._state:
+            self._tree_id = (await self._runner.run("write-tree")).text()
+            self._state = state
+        return self._tree_id
+
+    async def _in_tree(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> GitResult:
         return await self._runner.run(*arguments, work_tree=self._tree.root, ok=ok)
 
 

@@ -66,11 +66,12 @@ class Snapshots:
         self._tree = tree
         self._intake = intake
         self._is_owned = is_owned
+        self._last = ("", "")
 
     async def take(self, step: int, moment: Moment) -> Snapshot:
         """Keep the tree as it is. Taking it again for the same step and moment replaces it."""
         tree = (await self._intake.take()).tree
-        commit = await self._commit(tree, f"{moment} step {step}")
+        commit = await self._commit(tree)
         await self._runner.run("update-ref", _ref(moment, step), commit)
         return Snapshot(step, moment, commit, tree)
 
@@ -97,7 +98,7 @@ class Snapshots:
         """Put the tree back to what it was before `step`: only paths that differ, nothing written through a link."""
         await self.preview(step)
         now = (await self._intake.take()).tree
-        rescue = await self._commit(now, f"before going back to step {step}")
+        rescue = await self._commit(now)
         await self._runner.run("update-ref", f"refs/ooda/rescue/{rescue}", rescue)
         plan = await self._plan(step, now)
         await self._runner.off_loop(self._tree.remove, plan.removed)
@@ -161,8 +162,12 @@ class Snapshots:
             )
             return await self._runner.off_loop(self._tree.copy_in, paths, folder / "files")
 
-    async def _commit(self, tree: str, message: str) -> str:
-        return (await self._runner.run("commit-tree", tree, "-m", message, env=_SIGNATURE)).text()
+    async def _commit(self, tree: str) -> str:
+        """A commit of the tree; the same one for the same tree."""
+        if self._last[0] != tree:
+            made = await self._runner.run("commit-tree", tree, "-m", "Work tree", env=_SIGNATURE)
+            self._last = (tree, made.text())
+        return self._last[1]
 
 
 def _ref(moment: Moment, step: int) -> str:

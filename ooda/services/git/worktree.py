@@ -68,14 +68,18 @@ class WorkTree:
                     os.unlink(name, dir_fd=folder)
                 self._prune(path.rpartition("/")[0])
 
-    def present(self, paths: Iterable[str]) -> list[str]:
-        """Those at which anything is, even a dangling link."""
-        return [path for path in paths if self._has(path)]
+    def in_the_way(self, paths: Iterable[str]) -> list[str]:
+        """Those at which something other than a folder is."""
+        return [path for path in paths if self._is_taken(path)]
 
-    def _has(self, path: str) -> bool:
+    def git_folders(self, paths: Iterable[str]) -> list[str]:
+        """`.git` entries in the folders that hold `paths`, the root's own excepted. For reports: a race lies only."""
+        folders = sorted({path.rpartition("/")[0] for path in paths} - {""})
+        return [f"{folder}/.git" for folder in folders if os.path.lexists(self.root / folder / ".git")]
+
+    def _is_taken(self, path: str) -> bool:
         with contextlib.suppress(OSError), self._parent(path) as (folder, name):
-            os.lstat(name, dir_fd=folder)
-            return True
+            return not stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode)
         return False
 
     def give_away(self) -> None:

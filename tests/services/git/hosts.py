@@ -134,6 +134,12 @@ def http_host(root: Path, user: str, password: str) -> Iterator[HttpHost]:
         thread.join()
 
 
+def make_key(path: Path, passphrase: str = "") -> Path:
+    """A fresh key pair; gives the private half."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)], check=True)
+    return path
+
+
 @dataclass
 class SshHost:
     """An sshd on loopback that lets in whoever holds one of the keys."""
@@ -150,8 +156,7 @@ def ssh_host(folder: Path) -> Iterator[SshHost]:
     import socket
 
     for name, passphrase in (("host", ""), ("user", ""), ("locked", "open sesame")):
-        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(folder / name)]
-        subprocess.run(key, check=True)
+        make_key(folder / name, passphrase)
     allowed = folder / "authorized_keys"
     allowed.write_text((folder / "user.pub").read_text() + (folder / "locked.pub").read_text())
     with socket.socket() as free:

@@ -156,7 +156,7 @@ async def test_modes_links_and_odd_names_are_kept(repo: WorkRepo, remote: Remote
     (repo.workspace / "run.sh").chmod(0o755)
     (repo.workspace / "link").symlink_to("/etc/passwd")
     (repo.workspace / "two\nlines").write_text("a")
-    Path(os.fsdecode(os.fsencode(repo.workspace) + b"/caf\xe9")).write_text("b")
+    (repo.workspace / os.fsdecode(b"caf\xe9")).write_text("b")
     done = await _commit(repo)
     assert done is not None
     assert done.files == 4
@@ -264,7 +264,7 @@ async def test_a_pushed_commit_others_built_on_counts_as_pushed(
 async def test_a_remote_that_is_gone_leaves_the_push_unknown(repo: WorkRepo, remote: Remote, bare: Path) -> None:
     """Then a person decides."""
     branch = await repo.create_branch(remote, "main", "Fix", _DAY)
-    bare.rename(bare.with_name("moved.git"))
+    os.rename(bare, bare.with_name("moved.git"))
     assert await repo.probe_push(remote, branch) == "unknown"
 
 

@@ -1,0 +1,199 @@
+"""Snapshots and restoring: exactly the touched paths, and never a person's own files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ooda.errors import ToolArgumentsError
+from ooda.services.git import Restoration, WorkRepo
+from tests.services.git.hosts import git
+
+
+def tree_of(folder: Path) -> dict[str, bytes | str]:
+    """Every file's bytes and every link's target below `folder`, `.git` left out."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if name.split("/")[0] == ".git":
+            continue
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = path.read_bytes() + oct(path.stat().st_mode & 0o100).encode()
+    return found
+
+
+async def test_a_restore_puts_back_what_changed_and_nothing_else(repo: WorkRepo) -> None:
+    """Changed, deleted and new files; an untouched file keeps even its time of change."""
+    before = tree_of(repo.workspace)
+    await repo.snapshot(3)
+    (repo.workspace / "app.py").write_text("print('two')\n")
+    (repo.workspace / "pkg/mod.py").unlink()
+    (repo.workspace / "new").mkdir()
+    (repo.workspace / "new/file.py").write_text("x\n")
+    untouched = (repo.workspace / "README.md").stat().st_mtime_ns
+    expected = Restoration(step=3, written=("app.py", "pkg/mod.py"), removed=("new/file.py",))
+    assert await repo.preview(3) == expected
+    done = await repo.restore(3)
+    assert (done.written, done.removed, done.kept) == (expected.written, expected.removed, ())
+    assert tree_of(repo.workspace) == before
+    assert not (repo.workspace / "new").exists()
+    assert (repo.workspace / "README.md").stat().st_mtime_ns == untouched
+
+
+async def test_the_state_before_a_restore_is_kept(repo: WorkRepo) -> None:
+    """Nothing is lost by going back."""
+    await repo.snapshot(1)
+    (repo.workspace / "new.py").write_text("precious\n")
+    done = await repo.restore(1)
+    assert git(repo.git_dir, "show", f"{done.rescue}:new.py") == "precious"
+
+
+async def test_ignored_files_survive_a_restore(repo: WorkRepo) -> None:
+    """They are in no snapshot, so none of them can be ours to delete, even in a folder that goes."""
+    (repo.workspace / ".gitignore").write_text("*.log\n")
+    await repo.snapshot(1)
+    (repo.workspace / "out").mkdir()
+    (repo.workspace / "out/a.py").write_text("x\n")
+    (repo.workspace / "out/b.log").write_text("kept\n")
+    done = await repo.restore(1)
+    assert done.removed == ("out/a.py",)
+    assert (repo.workspace / "out/b.log").read_text() == "kept\n"
+
+
+async def test_something_unknown_in_the_way_is_kept_and_reported(repo: WorkRepo) -> None:
+    """A folder with ignored files stands where a file was: the file is not put back over them."""
+    (repo.workspace / ".gitignore").write_text("*.log\n")
+    await repo.snapshot(1)
+    (repo.workspace / "app.py").unlink()
+    (repo.workspace / "app.py").mkdir()
+    (repo.workspace / "app.py/b.log").write_text("kept\n")
+    done = await repo.restore(1)
+    assert (done.written, done.kept) == ((), ("app.py",))
+    assert (repo.workspace / "app.py/b.log").read_text() == "kept\n"
+
+
+async def test_a_step_without_snapshot_is_told_those_with_one(repo: WorkRepo) -> None:
+    """Instead of a guess."""
+    await repo.snapshot(2)
+    await repo.snapshot(10)
+    assert await repo.snapshot_steps() == (2, 10)
+    with pytest.raises(ToolArgumentsError, match="no snapshot before step 5; steps with one are 2, 10"):
+        await repo.restore(5)
+
+
+async def test_equal_trees_are_the_same_snapshot(repo: WorkRepo) -> None:
+    """A step that changed nothing costs no new object."""
+    first = await repo.snapshot(1)
+    second = await repo.snapshot(2)
+    assert first.commit == second.commit
+
+
+@pytest.fixture
+async def chat(open_repo: Callable[..., WorkRepo], tmp_path: Path) -> WorkRepo:
+    """A repository over a person's own folder, with a file of theirs in it."""
+    (tmp_path / "run/workspace").mkdir(parents=True)
+    (tmp_path / "run/workspace/notes.txt").write_text("mine\n")
+    repo: WorkRepo = open_repo(is_owned=False)
+    await repo.adopt()
+    return repo
+
+
+async def test_a_persons_folder_is_taken_as_it_is(chat: WorkRepo) -> None:
+    """Without a remote and without a `.git` in it; twice is once."""
+    await chat.adopt()
+    assert (await chat.diff()).changes == ()
+    assert not (chat.workspace / ".git").exists()
+
+
+async def test_in_a_persons_folder_only_the_agents_changes_are_undone(chat: WorkRepo) -> None:
+    """What they wrote before, between and after the agent's steps stays."""
+    folder = chat.workspace
+    await chat.snapshot(1)
+    (folder / "agent.py").write_text("a\n")
+    await chat.snapshot(1, "after")
+    (folder / "between.txt").write_text("theirs\n")
+    (folder / "notes.txt").write_text("mine, edited by me\n")
+    await chat.snapshot(2)
+    (folder / "agent.py").write_text("b\n")
+    await chat.snapshot(2, "after")
+    (folder / "later.txt").write_text("theirs\n")
+    done = await chat.restore(1)
+    assert done.removed == ("agent.py",)
+    assert set(done.kept) == {"between.txt", "later.txt", "notes.txt"}
+    assert {name: (folder / name).read_text() for name in ("between.txt", "later.txt", "notes.txt")} == {
+        "between.txt": "theirs\n",
+        "later.txt": "theirs\n",
+        "notes.txt": "mine, edited by me\n",
+    }
+
+
+async def test_a_file_made_during_an_interrupted_step_is_not_removed(chat: WorkRepo) -> None:
+    """Nobody knows whose it is; what was changed is put back."""
+    await chat.snapshot(1)
+    (chat.workspace / "notes.txt").write_text("half written\n")
+    (chat.workspace / "whose.txt").write_text("?\n")
+    done = await chat.restore(1)
+    assert (done.written, done.removed, done.kept) == (("notes.txt",), (), ("whose.txt",))
+    assert (chat.workspace / "notes.txt").read_text() == "mine\n"
+
+
+_NAMES = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/f", "ü ö", "x\ny"])
+_ACTIONS = st.lists(
+    st.tuples(_NAMES, st.sampled_from(["write", "delete", "link", "chmod"]), st.binary(max_size=3)), max_size=6
+)
+
+
+@pytest.fixture
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], WorkRepo]:
+    def make() -> WorkRepo:
+        folder = tmp_path_factory.mktemp("any")
+        (folder / "workspace").mkdir()
+        return WorkRepo(folder / "git", folder / "workspace")
+
+    return make
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=_ACTIONS, then=_ACTIONS)
+def test_a_restore_gives_back_the_very_same_tree(
+    fresh: Callable[[], WorkRepo], first: list[tuple[str, str, bytes]], then: list[tuple[str, str, bytes]]
+) -> None:
+    """Whatever happened in between: contents, modes, links, odd names."""
+    import asyncio
+
+    async def try_it() -> None:
+        repo = fresh()
+        try:
+            _act(repo.workspace, first)
+            await repo.adopt()
+            before = tree_of(repo.workspace)
+            await repo.snapshot(1)
+            _act(repo.workspace, then)
+            await repo.restore(1)
+            assert tree_of(repo.workspace) == before
+        finally:
+            repo.close()
+
+    asyncio.run(try_it())
+
+
+def _act(folder: Path, actions: list[tuple[str, str, bytes]]) -> None:
+    for name, what, content in actions:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if what == "write":
+            path.unlink(missing_ok=True)
+            path.write_bytes(content)
+        elif what == "delete":
+            path.unlink(missing_ok=True)
+        elif what == "link" and not os.path.lexists(path):
+            path.symlink_to("somewhere/" + content.hex())
+        elif what == "chmod" and path.is_file():
+            path.chmod(0o755)
