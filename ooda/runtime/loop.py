@@ -805,6 +805,8 @@ class _Turn:
         call = next((c for c in state.calls if c.call == result.call), None)
         if call is None or state.has_result(result.call):
             raise self._contradiction(f"an answer to call {result.call!r}, which is not open")
+        if call.waiting:  # closed over the question: nobody needs to answer it any more
+            self._no_longer_waits_for(call.waiting)
         known = {r.call: r for r in state.results}
         known[result.call] = result
         results = tuple(known[c.call] for c in state.calls if c.call in known)

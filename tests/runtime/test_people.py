@@ -149,6 +149,20 @@ def test_two_questions_are_two_answers() -> None:
     assert run.state.waiting == ()
 
 
+def test_a_question_about_a_call_that_was_closed_is_no_question_any_more() -> None:
+    """One answer stops the run, the other call is closed with it: resumed, nothing waits for nobody."""
+    run = Run(agent())
+    run.start()
+    run.reply(READ, call("r2", "read"))
+    run.ask_approval("r", "apr-1")
+    run.ask_approval("r2", "apr-2")
+    run.answer("stop", "apr-1")
+    run.stop()
+    run.resume()
+    assert (run.state.waiting, run.state.life) == ((), "running")
+    assert len(run.wanted(CallModel)) == 1
+
+
 @pytest.mark.parametrize("id", ["", "r"], ids=["no such approval", "another call"])
 def test_an_answer_to_a_question_nobody_asked_is_a_damaged_journal(id: str) -> None:
     """Approval and call belong together; anything else names the seq."""
