@@ -7,6 +7,7 @@ unittest: `Ran N tests` with `OK` or `FAILED (failures=…, errors=…)` and the
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -14,13 +15,15 @@ __all__ = ["Counts", "read_pytest", "read_report", "read_unittest"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _PYTEST_SUMMARY = re.compile(
-    r"^=*\s*(?P<counts>(?:\d+ [a-z]+(?:, )?)+|no tests ran)(?: in [\d.]+ ?s(?:econds)?(?: \([\d:]+\))?)\s*=*\s*$",
+    r"^=*[ ]*(?P<counts>\d+ [a-z]+(?: [a-z]+)?(?:, \d+ [a-z]+(?: [a-z]+)?)*|no tests ran)"
+    r" in [\d.]+ ?s(?:econds)?(?: \([\d:]+\))?[ ]*=*[ ]*$",
     re.MULTILINE,
 )
-_PYTEST_LINE = re.compile(r"^(?:FAILED|ERROR) +(?P<what>\S.*)$", re.MULTILINE)
+_PYTEST_LINE = re.compile(r"^(?:FAILED|ERROR|SUBFAILED\S*) +(?P<what>\S.*)$", re.MULTILINE)
 _UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in [\d.]+s$", re.MULTILINE)
 _UNITTEST_END = re.compile(r"^(?P<word>OK|FAILED|NO TESTS RAN)(?: \((?P<counts>[^)]*)\))?$", re.MULTILINE)
-_UNITTEST_HEADING = re.compile(r"^(?:FAIL|ERROR): (?P<what>\S.*)$", re.MULTILINE)
+_UNITTEST_HEADING = re.compile(r"^(?:FAIL|ERROR|UNEXPECTED SUCCESS): (?P<what>\S.*)$", re.MULTILINE)
+_UNITTEST_OUTSIDE = re.compile(r"^ERROR: (?:setUp|tearDown)(?:Class|Module) ", re.MULTILINE)
 _MOST_FAILURES = 20
 
 
@@ -53,10 +56,10 @@ def read_pytest(output: str) -> Counts | None:
     if not summaries:
         return None
     found: dict[str, int] = {}
-    for number, word in re.findall(r"(\d+) ([a-z]+)", summaries[-1]["counts"]):
+    for number, word in re.findall(r"(\d+) ([a-z ]+)", summaries[-1]["counts"]):
         found[word.removesuffix("s")] = int(number)
     if not found.keys() <= _PYTEST_WORDS:
-        return None
+        return None  # a plugin's own word may well mean failure; the exit code then speaks alone
     return Counts(
         passed=found.get("passed", 0) + found.get("xfailed", 0) + found.get("xpassed", 0),
         failed=found.get("failed", 0) + found.get("error", 0),
@@ -66,7 +69,8 @@ def read_pytest(output: str) -> Counts | None:
 
 
 _PYTEST_WORDS = {"passed", "failed", "error", "skipped", "xfailed", "xpassed", "deselected", "warning", "rerun"} | {
-    "subtest"
+    "subtests passed",
+    "subtests failed",
 }
 
 
@@ -81,18 +85,18 @@ def read_unittest(output: str) -> Counts | None:
     numbers = {name.strip(): int(number) for name, number in counts.items()}
     failed = numbers.get("failures", 0) + numbers.get("errors", 0) + numbers.get("unexpected successes", 0)
     skipped = numbers.get("skipped", 0)
-    total = int(ran[-1][1])
+    # An error in setUpClass counts as an error, but the tests it prevented do not count as run.
+    outside = len(_UNITTEST_OUTSIDE.findall(text))
     return Counts(
-        # An error in setUpClass is counted as an error but not as a test that ran.
-        passed=max(0, total - failed - skipped),
+        passed=max(0, int(ran[-1][1]) - (failed - outside) - skipped),
         failed=failed,
         skipped=skipped,
         failures=_first(line["what"] for line in _UNITTEST_HEADING.finditer(text)),
     )
 
 
-def _first(names: object) -> tuple[str, ...]:
+def _first(names: Iterable[str]) -> tuple[str, ...]:
     seen: dict[str, None] = {}
-    for name in names:  # type: ignore[attr-defined]
+    for name in names:
         seen.setdefault(name.strip()[:300], None)
     return tuple(seen)[:_MOST_FAILURES]

@@ -7,7 +7,7 @@ every command to exit 0 and, where tests were counted, at least one to have run:
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from pydantic import Field
@@ -20,6 +20,7 @@ from ooda.sandbox.protocol import ExecResult, Sandbox
 from ooda.tools.declare import tool
 from ooda.tools.reports import Counts, read_report
 from ooda.tools.room import ToolRoom
+from ooda.tools.text import plural
 
 __all__ = ["ValidationResult", "detect", "run_validation"]
 
@@ -30,8 +31,6 @@ _CONFIGURED = (("pyproject.toml", "[tool.pytest"), ("setup.cfg", "[tool:pytest]"
 _PYTEST = "python3 -m pytest -q -rfE --color=no"
 _NO_TESTS = 5
 """Exit code of pytest, and of unittest since Python 3.12, when nothing was collected."""
-
-Runner = Literal["pytest", "unittest", "command"]
 
 
 class ValidationResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +85,7 @@ async def detect(sandbox: Sandbox) -> tuple[str, ...]:
         configured = configured or (name in names and mark in await _text(sandbox, name))
     if not tests and not configured:
         return ()
-    path = "PYTHONPATH=src " if "src" in entries else ""
+    path = "PYTHONPATH=src${PYTHONPATH:+:$PYTHONPATH} " if "src" in entries else ""
     texts = [await _text(sandbox, test) for test in tests[:20]]
     for_unittest = bool(texts) and all("unittest" in text for text in texts)
     if configured or not for_unittest or await _has_pytest(sandbox):
@@ -169,7 +168,7 @@ def _nothing(reason: str, commands: tuple[str, ...] = ()) -> ToolOutcome:
 
 def _render(verdict: ValidationResult, ran: list[_Ran], limit_bytes: int) -> str:
     head = "Validation passed" if verdict.success else "Validation failed"
-    parts = [f"{head}: {verdict.tests_passed} tests passed, {verdict.tests_failed} failed."]
+    parts = [f"{head}: {plural(verdict.tests_passed, 'test')} passed, {verdict.tests_failed} failed."]
     parts += [f"- {issue}" for issue in verdict.issues] + [f"Suggestion: {text}" for text in verdict.suggestions]
     share = max(1_000, (limit_bytes - _FRAME_BYTES) // len(ran))
     for one in ran:
