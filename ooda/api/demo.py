@@ -7,12 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import ooda
 from ooda.errors import ConfigError, IntegrationError
 
 __all__ = ["DEMO", "MENDING", "prepare"]
 
-_PACKAGE = Path(ooda.__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _EXAMPLES = next(
     (folder for folder in (_PACKAGE / "examples", _PACKAGE.parent / "examples") if folder.is_dir()),
     _PACKAGE / "examples",
