@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -23,6 +23,7 @@ from ooda.errors import TaskSpecError
 from ooda.problems import allowed, field_model, says
 from ooda.task import KINDS, load_task_text, task_schema
 from ooda.task.parts import TaskBase
+from ooda.tools.all import ALL as ALL_TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -132,10 +133,63 @@ def schema_page() -> str:
     return json.dumps(task_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def tools_page() -> str:
+    """Every tool of the agents: operation, effect, deadline and arguments."""
+    parts = [
+        "# Tools\n",
+        GENERATED,
+        "For whoever writes a task, a rule or a skill: what agents can do. Every call passes the gate, which asks the "
+        "permission matrix about the tool's *operation*; the *effect* says what happens to a call that a crash "
+        "interrupted: `pure` reads and is done again, `local` changes the workspace only and is shown instead of "
+        "repeated, `once` is asked after at the other side first.\n",
+        'Arguments that can be meant in one way only are mended (a code fence, a trailing comma, `"5"` for `5`); '
+        "anything else is answered with what was given, what is expected and the nearest name. Paths are relative to "
+        "`/workspace`; remotes, branches and authors come from the task and are no arguments.\n",
+        "A file whose every line ends in CRLF keeps its line ends when it is written or edited with LF text; its mode "
+        "stays as well. `edit_file` takes an exact match, else the one place that differs in spacing only (a block "
+        "found at another depth gets the file's indentation), else it changes nothing and shows the nearest lines. "
+        "Output beyond the run's cap is shown as head and tail and read back with `read_output`.\n",
+    ]
+    for declaration in ALL_TOOLS:
+        facts = [f"operation `{declaration.operation}`", f"effect `{declaration.effect}`"]
+        facts.append(f"at most {format_duration(int(declaration.timeout_s))}")
+        facts += ["ends the phase"] if declaration.is_terminal else []
+        facts += ["meant to be repeated"] if declaration.is_poll else []
+        facts += ["its result is the plan"] if declaration.pins_plan else []
+        said = " ".join(declaration.description.split())
+        parts += [f"\n## {declaration.name}\n", f"{said}\n", f"{', '.join(facts).capitalize()}.\n"]
+        required = declaration.parameters.get("required", ())
+        rows = [
+            (f"`{name}`", _accepts(spec), _value(spec, name in required), spec.get("description", ""))
+            for name, spec in declaration.parameters["properties"].items()
+        ]
+        if rows:
+            parts.append("\n| argument | accepts | default | meaning |\n" + _rule(4) + "".join(map(_row, rows)))
+    return _page(parts)
+
+
+def _accepts(spec: dict[str, Any]) -> str:
+    bounds = [
+        f"{word} {spec[key]}"
+        for key, word in (("minimum", "from"), ("maximum", "to"), ("maxLength", "at most"), ("maxItems", "at most"))
+        if key in spec
+    ]
+    if spec["type"] == "array":
+        inner = spec["items"]
+        fields = ", ".join(f"`{name}`" for name in inner.get("properties", ()))
+        return " ".join([f"a list of {f'objects with {fields}' if fields else inner['type'] + 's'}", *bounds])
+    return " ".join([str(spec["type"]), *bounds])
+
+
+def _value(spec: dict[str, Any], is_required: bool) -> str:
+    return "required" if is_required else f"`{json.dumps(spec['default'])}`" if "default" in spec else ""
+
+
 PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "settings.md": settings_page,
     REFERENCE / "task.md": task_page,
     REFERENCE / "task.schema.json": schema_page,
+    REFERENCE / "tools.md": tools_page,
 }
 
 
