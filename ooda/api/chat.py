@@ -5,16 +5,16 @@ from __future__ import annotations
 from ooda.governance.approval import shown_text
 from ooda.governance.call import NeedsApproval, Parsed, ProposedCall, Refused, Tool
 from ooda.governance.gate import Hook
-from ooda.store import Store
+from ooda.governance.recorder import Recorder
 
 __all__ = ["first_write_asks"]
 
 
-def first_write_asks(store: Store, run: str) -> Hook:
+def first_write_asks(recorder: Recorder) -> Hook:
     """A hook that asks before the first change of a session; one yes covers the session, and stands in the store."""
 
     def hook(call: ProposedCall, tool: Tool, parsed: Parsed) -> Refused | NeedsApproval | None:
-        if tool.effect == "pure" or _is_approved(store, run):
+        if tool.effect == "pure" or _is_approved(recorder):
             return None
         reason = "this is the first change in this folder; a yes covers the session"
         shown = shown_text(tool.name, tool.operation, reason, tool.targets(parsed), parsed.canonical)
@@ -23,8 +23,9 @@ def first_write_asks(store: Store, run: str) -> Hook:
     return hook
 
 
-def _is_approved(store: Store, run: str) -> bool:
-    found = store.read(
+def _is_approved(recorder: Recorder) -> bool:
+    run = recorder.state.run
+    found = recorder.read(
         lambda tx: tx.execute(
             "SELECT 1 FROM approvals WHERE run = ? AND state IN ('approve', 'modify') LIMIT 1", (run,)
         )

@@ -54,12 +54,20 @@ class RunKind(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, Any] = {}
     asks_first_write: bool = False
 
+    def named(self) -> tuple[str, ...]:
+        """The typed targets, and the feature branch the host made of the task's title."""
+        branch = self.git.branch if self.git is not None and self.target is not None else ""
+        return (*self.targets, branch) if branch else self.targets
+
     def environment(self, secrets: Mapping[str, Any]) -> dict[str, str]:
         """The environment of every command; references become the secrets they name."""
         filled = {
             name: secrets[value.secret_ref].get_secret_value() if isinstance(value, SecretRef) else value
             for name, value in self.env.items()
         }
+        # An agent changes a file and runs it within one second, and Python trusts a cache of the same second and size;
+        # besides, caches would be committed where a repository does not ignore them.
+        filled.setdefault("PYTHONDONTWRITEBYTECODE", "1")
         if any(bind.target == VENV for bind in self.binds):
             filled.setdefault("PATH", f"{VENV}/bin:/usr/local/bin:/usr/bin:/bin")
             filled.setdefault("VIRTUAL_ENV", VENV)

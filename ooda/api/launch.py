@@ -55,7 +55,14 @@ class Live:
     """A run that is open in this process."""
 
     def __init__(
-        self, launch: Launch, session: Session, kind: RunKind, recorder: Recorder, engine: LocalEngine, sandbox: Sandbox
+        self,
+        launch: Launch,
+        session: Session,
+        kind: RunKind,
+        recorder: Recorder,
+        engine: LocalEngine,
+        world: LocalWorld,
+        sandbox: Sandbox,
     ) -> None:
         self.launch = launch
         self.session = session
@@ -205,7 +212,7 @@ def _assemble(
         policy=policy,
         ids=session.ids,
         outputs=spool,
-        hooks=(first_write_asks(session.store, run),) if kind.asks_first_write else (),
+        hooks=(first_write_asks(recorder),) if kind.asks_first_write else (),
     )
     replay = access if isinstance(access, ReplayModel) else None
     door = ModelDoor(
@@ -271,7 +278,7 @@ def _policy(session: Session, kind: RunKind, run: str, *, is_attended: bool) -> 
         actor=f"{kind.agent.name} agent of {run} for {session.user}",
         level=level,
         grants=grants,
-        targets=kind.targets,
+        named=kind.named,
         rules=session.rules,
         version=hashlib.sha256(version).hexdigest()[:16],
         scopes=(

@@ -26,5 +26,5 @@ def result_of(session: Session, kind: RunKind, state: RunState) -> dict[str, Any
         plan=text,
         artifacts={"temp_dir": str(kind.workspace), "model": kind.model},
     )
-    plain: dict[str, Any] = msgspec.to_builtins(result)
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(result))
     return plain

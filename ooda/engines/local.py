@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
 
-from ooda.errors import RefusedError
 from ooda.events import (
     ApprovalAnswered,
     Body,
@@ -27,9 +26,9 @@ from ooda.events import (
     ToolReturned,
     UserMessage,
 )
-from ooda.governance.call import Allowed, NeedsApproval, ProposedCall, Refused
+from ooda.governance.call import ProposedCall
 from ooda.governance.gate import Gate
-from ooda.governance.recorder import Recorder
+from ooda.governance.recorder import Intent, Recorded, Recorder
 from ooda.labels import TOOL
 from ooda.runtime.commands import (
     AskHuman,
@@ -47,7 +46,7 @@ from ooda.store import Tx
 
 __all__ = ["Answer", "Ending", "LocalEngine", "Person", "World"]
 
-Commands = tuple[Command, ...]
+Start = Callable[[], Coroutine[Any, Any, Intent | None]]
 _NANO = 1_000_000_000
 _GRACE_S = 8.0
 """How long open effects get to end after an interrupt; a graceful stop takes at most ten seconds."""
@@ -75,20 +74,20 @@ class Person(Protocol):
 class World(Protocol):
     """What the engine needs beside the gate: the model, notices and children of this run."""
 
-    async def ask_model(self, command: CallModel) -> Commands:
-        """Render the request, pass the door, send it; gives the commands that follow the recorded answer."""
+    def ask_model(self, tx: Tx, command: CallModel) -> Intent:
+        """Render the request and pass the door with it; gives the intent to record."""
         ...
 
-    async def abandon(self, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Commands:
+    def abandon(self, tx: Tx, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Intent:
         """Close a model call that was cut off: charged when it had been sent, released when not."""
         ...
 
-    def enqueue(self, tx: Tx, seq: int, notified: Notified) -> None:
+    def enqueue(self, tx: Tx, notified: Notified) -> None:
         """What is written with a notice in its transaction: outbox and activities."""
         ...
 
-    async def spawn(self, command: Spawn) -> Commands:
-        """Run a child to its end; gives the commands that follow its ChildStopped."""
+    async def spawn(self, command: Spawn) -> Intent:
+        """Run a child to its end; gives its ChildStopped to record."""
         ...
 
 
@@ -111,12 +110,13 @@ class LocalEngine:
         self._world = world
         self._owner = owner
         self._person = person
-        self._tasks: dict[asyncio.Task[Commands], Command] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._inbox: deque[TimerFired | UserMessage] = deque()
         self._woken = asyncio.Event()
         self._interrupted = ""
         self._left = False
+        self._is_interrupting = False
 
     @property
     def state(self) -> RunState:
@@ -126,12 +126,12 @@ class LocalEngine:
 
     async def start(self, event: RunStarted) -> Ending:
         """Begin a new run with its first event, and carry it to its end."""
-        return await self._drive(await self._recorder.record(event))
+        return await self._drive(Intent(event))
 
     async def resume(self, event: Resumed) -> Ending:
         """Take the run up where its journal ends: settle what was open, then go on."""
         await self._reconcile()
-        return await self._drive(await self._recorder.record(event))
+        return await self._drive(Intent(event))
 
     def say(self, text: str, author: str) -> None:
         """Put a person's message into the run's inbox."""
@@ -145,21 +145,26 @@ class LocalEngine:
 
     async def interrupt_turn(self, reason: str) -> None:
         """End what is running and wait for the person's next message; the session goes on (chat)."""
-        await self._end_tasks()
-        await self._close_calls(reason)
-        if self.state.ask:
-            self._carry_out(await self._world.abandon(self.state.ask, "cancelled", reason))
-        self._woken.set()
+        self._is_interrupting = True
+        try:
+            await self._end_tasks()
+            await self._close_calls(reason)
+            if self.state.ask:
+                self._spawn(self._carry(await self._abandon("cancelled", reason)))
+        finally:
+            self._is_interrupting = False
+            self._woken.set()
 
     # -- the drive --------------------------------------------------------------------------------------
 
-    async def _drive(self, commands: Commands) -> Ending:
+    async def _drive(self, first: Intent) -> Ending:
         try:
-            self._carry_out(commands)
+            self._spawn(self._carry(await self._recorder.record(first, self._follow)))
             while self.state.is_alive and not self._interrupted:
                 if self._inbox:
-                    self._carry_out(await self._recorder.record(self._inbox.popleft()))
-                elif self._tasks:
+                    intent = Intent(self._inbox.popleft())
+                    self._spawn(self._carry(await self._recorder.record(intent, self._follow)))
+                elif self._tasks or self._is_interrupting:
                     await self._one_more()
                 elif self._left or self._person is None or not self.state.waiting:
                     return Ending(self.state, "waiting", _waits_for(self.state))
@@ -170,8 +175,8 @@ class LocalEngine:
                 await self._end_tasks()
                 await self._close_calls(self._interrupted)
                 if self.state.ask:
-                    await self._world.abandon(self.state.ask, "interrupted", self._interrupted)
-                await self._recorder.record(Stopped(status="cancelled", reason=self._interrupted))
+                    await self._abandon("interrupted", self._interrupted)
+                await self._recorder.record(Intent(Stopped(status="cancelled", reason=self._interrupted)))
             return Ending(self.state, self.state.status, self.state.reason)
         finally:
             for timer in self._timers.values():
@@ -179,7 +184,7 @@ class LocalEngine:
             await self._end_tasks()
 
     async def _one_more(self) -> None:
-        """Wait until a command is answered, or somebody outside wants something."""
+        """Wait until something that runs has ended, or somebody outside wants something."""
         waker = asyncio.ensure_future(self._woken.wait())
         try:
             await asyncio.wait((*self._tasks, waker), return_when=asyncio.FIRST_COMPLETED)
@@ -187,35 +192,58 @@ class LocalEngine:
             waker.cancel()
         self._woken.clear()
         for task in [task for task in self._tasks if task.done()]:
-            del self._tasks[task]
-            self._carry_out(task.result())
+            self._tasks.discard(task)
+            task.result()
 
-    def _carry_out(self, commands: Commands) -> None:
-        for command in commands:
-            if (work := self._work(command)) is not None:
-                self._tasks[asyncio.ensure_future(work)] = command
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.ensure_future(work))
 
-    def _work(self, command: Command) -> Coroutine[Any, Any, Commands] | None:
+    async def _carry(self, recorded: Recorded) -> None:
+        """Begin what was recorded, and go on from effect to effect as long as one leads to the next."""
+        while True:
+            starts = [*recorded.starts, *(self._work(command) for command in recorded.commands)]
+            for start in starts[1:]:
+                self._spawn(self._effect(start))
+            if not starts or (intent := await starts[0]()) is None:
+                return
+            recorded = await self._recorder.record(intent, self._follow)
+
+    async def _effect(self, start: Start) -> None:
+        if (intent := await start()) is not None:
+            await self._carry(await self._recorder.record(intent, self._follow))
+
+    def _follow(self, tx: Tx, command: Command) -> Intent | None:
+        """The intent of a command, for the transaction of the event that asked for it."""
         match command:
             case CallModel():
-                return self._world.ask_model(command)
+                return self._world.ask_model(tx, command)
             case CallTool() | RunCli():
-                return self._call_tool(self._proposed(command))
-            case AskHuman():
-                return None if self._person is None else self._ask_person(command, self._person)
-            case SetTimer():
-                return self._set_timer(command)
+                situation = self._recorder.loop.situation(self.state)
+                return self._gate.intent(tx, self._proposed(command), situation)
             case Notify():
                 notified = Notified(
                     notice=command.notice, kind_=command.kind, message=command.message, details=command.details
                 )
-                return self._recorder.record(
-                    notified, label=TOOL, also=lambda tx, seq: self._world.enqueue(tx, seq, notified)
-                )
+                return Intent(notified, TOOL, also=lambda tx: self._world.enqueue(tx, notified))
+            case SetTimer():
+                armed = TimerSet(timer=command.timer, at_ns=command.at_ns)
+                return Intent(armed, TOOL, start=lambda: self._arm(command))
+            case AskHuman() | Spawn() | Stop():
+                return None
+            case _:
+                assert_never(command)
+
+    def _work(self, command: Command) -> Start:
+        """What a command without an intent of its own sets going."""
+        match command:
+            case AskHuman():
+                return lambda: self._ask_person(command)
             case Spawn():
-                return self._world.spawn(command)
+                return lambda: self._world.spawn(command)
             case Stop():
-                return self._stop(command)
+                return lambda: self._stop(command)
+            case CallModel() | CallTool() | RunCli() | Notify() | SetTimer():
+                raise TypeError(f"{type(command).__name__} has an intent, it is not carried out without one")
             case _:
                 assert_never(command)
 
@@ -230,28 +258,17 @@ class LocalEngine:
             call=command.call, tool=f"cli:{command.profile}", arguments=msgspec.json.encode(given).decode()
         )
 
-    async def _call_tool(self, call: ProposedCall) -> Commands:
-        verdict = self._gate.decide(call, self._recorder.loop.situation(self.state))
-        match verdict:
-            case Allowed():
-                _, commands = await self._gate.execute(verdict)
-                return commands
-            case Refused():
-                return await self._gate.refuse(call, verdict)
-            case NeedsApproval():
-                return await self._gate.ask_approval(call, verdict)
-            case _:
-                assert_never(verdict)
-
-    async def _ask_person(self, ask: AskHuman, person: Person) -> Commands:
+    async def _ask_person(self, ask: AskHuman) -> Intent | None:
+        if self._person is None:
+            return None
         if ask.ask == "message":
-            text = await person.message(ask.prompt)
+            text = await self._person.message(ask.prompt)
             if text is None:
                 self._left = True
-                return ()
-            return await self._recorder.record(UserMessage(text=Body(text), author=self._owner))
+                return None
+            return Intent(UserMessage(text=Body(text), author=self._owner))
         call = next(c for c in self.state.calls if c.waiting == ask.id)
-        answer = await person.approve(ask)
+        answer = await self._person.approve(ask)
         answered = ApprovalAnswered(
             approval=ask.id,
             call=call.call,
@@ -260,42 +277,32 @@ class LocalEngine:
             note=answer.note,
             arguments=Body(answer.arguments) if answer.arguments is not None else None,
         )
-        try:
-            return await self._gate.answer(answered)
-        except RefusedError:
-            # Answered elsewhere, or expired, while the person was typing: what stands in the store counts.
-            return await self._take_answer(call)
+        # Answered elsewhere, or expired, while the person was typing: what stands in the store counts.
+        return self._gate.answer_in_store(call) or self._gate.answer(answered)
 
-    async def _set_timer(self, command: SetTimer) -> Commands:
-        commands = await self._recorder.record(TimerSet(timer=command.timer, at_ns=command.at_ns), label=TOOL)
+    async def _arm(self, command: SetTimer) -> None:
         if command.timer in self._timers:
             self._timers[command.timer].cancel()
         delay_s = max(0.0, (command.at_ns - self._recorder.clock.now_ns()) / _NANO)
         self._timers[command.timer] = asyncio.get_running_loop().call_later(delay_s, self._fire, command.timer)
-        return commands
 
     def _fire(self, timer: str) -> None:
         self._inbox.append(TimerFired(timer=timer))
         self._woken.set()
 
-    async def _stop(self, command: Stop) -> Commands:
-        others = [task for task, running in self._tasks.items() if not isinstance(running, Stop)]
-        notices = [task for task in others if isinstance(self._tasks[task], Notify)]
-        if notices:
-            await asyncio.wait(notices)
-        await self._cancel([task for task in others if task not in notices])
+    async def _stop(self, command: Stop) -> Intent:
+        await self._cancel([task for task in self._tasks if task is not asyncio.current_task()])
         await self._close_calls(command.reason)
-        return await self._recorder.record(Stopped(status=command.status, reason=command.reason))
+        return Intent(Stopped(status=command.status, reason=command.reason))
 
     # -- closing and taking up --------------------------------------------------------------------------
 
     async def _end_tasks(self) -> None:
-        tasks, self._tasks = list(self._tasks), {}
-        await self._cancel(tasks)
+        await self._cancel(list(self._tasks))
 
-    async def _cancel(self, tasks: list[asyncio.Task[Commands]]) -> None:
+    async def _cancel(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
-            self._tasks.pop(task, None)
+            self._tasks.discard(task)
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_GRACE_S)
@@ -309,20 +316,16 @@ class LocalEngine:
             if call.waiting:
                 continue
             again = self._gate.effect_of(call.tool) in ("keyed", "once")
-            await self._recorder.record(
-                ToolInterrupted(
-                    call=call.call,
-                    tool=call.tool,
-                    outcome="unknown" if again else "not_repeated",
-                    text=Body(f"`{call.tool}` was interrupted ({reason}). It was ended, and it is not repeated."),
-                ),
-                label=TOOL,
+            await self._interrupted_call(
+                call,
+                "unknown" if again else "not_repeated",
+                f"`{call.tool}` was interrupted ({reason}). It was ended, and it is not repeated.",
             )
 
     async def _reconcile(self) -> None:
         """Settle what a killed or stopped owner left open, by effect class, before the run goes on."""
         if self.state.ask:
-            await self._world.abandon(self.state.ask, "interrupted", "the run was interrupted during this call")
+            await self._abandon("interrupted", "the run was interrupted during this call")
         for call in self.state.open_started:
             if call.waiting:
                 await self._take_answer(call)
@@ -348,9 +351,8 @@ class LocalEngine:
         match await self._gate.probe(proposed, call.key):
             case "happened":
                 text = f"`{call.tool}` had its effect before the restart; it was not repeated."
-                await self._recorder.record(
-                    ToolReturned(call=call.call, tool=call.tool, status="ok", text=Body(text)), label=TOOL
-                )
+                happened = ToolReturned(call=call.call, tool=call.tool, status="ok", text=Body(text))
+                await self._recorder.record(Intent(happened, TOOL))
             case "did_not":
                 await self._interrupted_call(call, "did_not", f"`{call.tool}` did not happen before the restart.")
             case "unknown":
@@ -359,19 +361,24 @@ class LocalEngine:
                     f"`{call.tool}` was interrupted, and it cannot be found out whether it had its effect.\n"
                     f"Look, then answer: ooda runs decide {self.state.run} {call.call} --happened | --did-not"
                 )
-                await self._gate.ask_decision(proposed, shown)
+                await self._recorder.record(self._gate.ask_decision(proposed, shown))
 
     async def _interrupted_call(
         self, call: OpenCall, outcome: Literal["not_repeated", "did_not", "unknown"], text: str
     ) -> None:
-        await self._recorder.record(
-            ToolInterrupted(call=call.call, tool=call.tool, outcome=outcome, text=Body(text)), label=TOOL
-        )
+        closed = ToolInterrupted(call=call.call, tool=call.tool, outcome=outcome, text=Body(text))
+        await self._recorder.record(Intent(closed, TOOL))
 
-    async def _take_answer(self, call: OpenCall) -> Commands:
+    async def _take_answer(self, call: OpenCall) -> None:
         """Bring an answer that was given outside this process (or an expiry) into the journal."""
-        answered = self._gate.answer_in_store(call)
-        return await self._recorder.record(answered) if answered is not None else ()
+        if (answered := self._gate.answer_in_store(call)) is not None:
+            await self._recorder.record(answered)
+
+    async def _abandon(self, kind: Literal["interrupted", "cancelled"], reason: str) -> Recorded:
+        """Close the open model call and its reservation, in one transaction."""
+        return await self._recorder.record_with(
+            lambda tx: self._world.abandon(tx, self.state.ask, kind, reason), self._follow
+        )
 
 
 def _waits_for(state: RunState) -> str:

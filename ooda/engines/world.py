@@ -16,15 +16,14 @@ from ooda.events import Notified
 from ooda.governance.grant import Grant
 from ooda.governance.model_door import Charge, ModelDoor
 from ooda.governance.prices import PriceRow
-from ooda.governance.recorder import Recorder
+from ooda.governance.recorder import Intent, Recorder
 from ooda.models.request import Attempt, ModelAccess, ModelReply, ModelRequest
-from ooda.runtime.commands import CallModel, Command, Spawn
+from ooda.runtime.commands import CallModel, Spawn
 from ooda.runtime.context import request_digest
 from ooda.store import Tx, activities, outbox
 
 __all__ = ["Compare", "LocalWorld", "Topic"]
 
-Commands = tuple[Command, ...]
 Compare = Callable[[str], None]
 """Given the digest of the request about to be sent; raises DivergenceError when a cassette holds another one."""
 
@@ -38,7 +37,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spawner(Protocol):
-    async def __call__(self, command: Spawn) -> Commands: ...
+    async def __call__(self, command: Spawn) -> Intent: ...
 
 
 class LocalWorld:
@@ -85,8 +84,8 @@ class LocalWorld:
         """Close the model's connections."""
         await self._model.close()
 
-    async def ask_model(self, command: CallModel) -> Commands:
-        """Render the request, pass the door, send it; gives the commands that follow the recorded answer."""
+    def ask_model(self, tx: Tx, command: CallModel) -> Intent:
+        """Render the request and pass the door with it; gives the intent to record."""
         prompt = self._recorder.prompt
         tools = self._schemas(command.tools)
         digest = request_digest(prompt, tools)
@@ -117,7 +116,8 @@ class LocalWorld:
 
             return await self._model.complete(request, grant, on_piece=self._on_piece, on_attempt=attempted)
 
-        return await self._door.ask(
+        return self._door.intent(
+            tx,
             command,
             digest=digest,
             messages=len(prompt.messages),
@@ -125,13 +125,13 @@ class LocalWorld:
             send=send,
         )
 
-    async def abandon(self, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Commands:
+    def abandon(self, tx: Tx, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Intent:
         """Close a model call that was cut off: charged when it had been sent, released when not."""
-        return await self._door.abandon(ask, kind, message)
+        return self._door.abandon(tx, ask, kind, message)
 
-    def enqueue(self, tx: Tx, seq: int, notified: Notified) -> None:
+    def enqueue(self, tx: Tx, notified: Notified) -> None:
         """A notice becomes an outbox row for its subject and an activity of its task."""
-        run = self._recorder.state.run
+        run, seq = self._recorder.state.run, self._recorder.state.next_seq
         at_ns = self._recorder.clock.now_ns()
         clean = self._recorder.redactor.redact
         details = clean(msgspec.json.encode(notified.details).decode()).text
@@ -151,8 +151,8 @@ class LocalWorld:
         kind: Literal["progress", "error"] = "error" if notified.kind_.endswith("_failed") else "progress"
         activities.add(tx, run, seq, self._topic.task_id, kind, message, at_ns, details)
 
-    async def spawn(self, command: Spawn) -> Commands:
-        """Run a child to its end; gives the commands that follow its ChildStopped."""
+    async def spawn(self, command: Spawn) -> Intent:
+        """Run a child to its end; gives its ChildStopped to record."""
         if self._spawner is None:
             raise ConfigError(f"this run cannot start a {command.agent} agent; its launcher gave it no spawner")
         return await self._spawner(command)

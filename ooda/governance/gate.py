@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal, Protocol, assert_never
 
 import msgspec
 
@@ -39,11 +39,10 @@ from ooda.governance.grant import Grant, Mint
 from ooda.governance.levels import permit
 from ooda.governance.operations import strictest
 from ooda.governance.policy import DoorPolicy
-from ooda.governance.recorder import Recorder
+from ooda.governance.recorder import Intent, Recorder
 from ooda.governance.sinks import judge
 from ooda.ids import IdSource, effect_key
 from ooda.labels import TOOL
-from ooda.runtime.commands import Command
 from ooda.runtime.decide import Situation
 from ooda.runtime.state import OpenCall
 from ooda.store import Tx, approvals
@@ -88,7 +87,7 @@ class Gate:
     # -- decide -----------------------------------------------------------------------------------------
 
     def decide(self, call: ProposedCall, situation: Situation) -> Verdict:
-        """Judge one call. Changes nothing and asks nobody; the same call in the same situation gets the same verdict."""
+        """Judge one call. Changes nothing, asks nobody; the same call in the same situation gets the same verdict."""
         tool = self._toolbox.find(call.tool)
         if tool is None or (call.tool not in situation.tools and not call.tool.startswith("cli:")):
             return self._unknown(call.tool, situation)
@@ -111,7 +110,7 @@ class Gate:
                     return refused
                 case NeedsApproval() as asked:
                     asks = asks or asked
-        judged = judge(situation.label, operation, targets, self.policy.targets, is_attended=self.policy.is_attended)
+        judged = judge(situation.label, operation, targets, self.policy.named(), is_attended=self.policy.is_attended)
         if judged.decision == "deny":
             return Refused("label", judged.reason, operation)
         if strictest((permitted.decision, ruled.decision, judged.decision)) == "ask":
@@ -174,7 +173,7 @@ class Gate:
         """Whether a person's unused answer lets exactly this call through."""
         if not call.approval:
             return False
-        row = self.recorder.store.read(lambda tx: approvals.find(tx, call.approval))
+        row = self.recorder.read(lambda tx: approvals.find(tx, call.approval))
         if row is None or row.used_ns is not None or row.state not in ("approve", "modify"):
             return False
         allowed = row.arguments.encode()
@@ -193,79 +192,66 @@ class Gate:
 
     # -- what the verdict leads to ----------------------------------------------------------------------
 
-    async def refuse(self, call: ProposedCall, refused: Refused) -> tuple[Command, ...]:
-        """Write the refusal down; gives the commands that follow it."""
-        return await self.recorder.record(
-            refused.event(call),
-            label=TOOL,
-            also=lambda tx, seq: self._audit(tx, "refuse", call.tool, refused.why, refused.reason),
-        )
+    def intent(self, tx: Tx, call: ProposedCall, situation: Situation) -> Intent:
+        """Decide a call and give the intent to record for it: its start, its refusal, or the question to a person."""
+        match self.decide(call, situation):
+            case Allowed() as allowed:
+                return self.begin(allowed)
+            case Refused() as refused:
+                return Intent(
+                    refused.event(call),
+                    TOOL,
+                    also=lambda tx: self._audit(tx, "refuse", call.tool, refused.why, refused.reason),
+                )
+            case NeedsApproval() as asked:
+                return self._question(call, asked.shown, "action")
+            case verdict:
+                assert_never(verdict)
 
-    async def ask_approval(self, call: ProposedCall, asked: NeedsApproval) -> tuple[Command, ...]:
-        """Open an approval for a person to answer; gives the commands that follow it."""
+    def ask_decision(self, call: ProposedCall, shown: str) -> Intent:
+        """The question to a person whether an interrupted effect happened."""
+        return self._question(call, shown, "decision")
+
+    def _question(self, call: ProposedCall, shown: str, ask: Literal["action", "decision"]) -> Intent:
         tool, parsed = self._known(call)
-        return await self._open_approval(call, tool, parsed, asked.shown, "action")
-
-    async def ask_decision(self, call: ProposedCall, shown: str) -> tuple[Command, ...]:
-        """Ask a person whether an interrupted effect happened; gives the commands that follow it."""
-        tool, parsed = self._known(call)
-        return await self._open_approval(call, tool, parsed, shown, "decision")
-
-    async def _open_approval(
-        self, call: ProposedCall, tool: Tool, parsed: Parsed, shown: str, ask: Literal["action", "decision"]
-    ) -> tuple[Command, ...]:
         approval = self._ids.new("apr")
         now_ns = self.recorder.clock.now_ns()
         expires_ns = now_ns + self.policy.approval_ttl_s * _NANO
         targets = tool.targets(parsed)
         binding = self._binding(call, tool, parsed, targets)
-
-        def also(tx: Tx, seq: int) -> None:
-            approvals.insert(
-                tx,
-                approvals.Approval(
-                    id=approval,
-                    run=binding.run,
-                    seq=seq,
-                    call=call.call,
-                    tool=tool.name,
-                    ask=ask,
-                    definition=tool.definition,
-                    arguments=parsed.canonical.decode(),
-                    arguments_hash=binding.arguments,
-                    targets=canonical(targets).decode(),
-                    policy=self.policy.version,
-                    labels=str(self.recorder.state.label),
-                    shown=shown,
-                    shown_hash=_sha256(shown.encode()),
-                    asked_ns=now_ns,
-                    expires_ns=expires_ns,
-                ),
-            )
-            self._audit(tx, "ask", tool.name, ask, shown.partition("\n")[0])
-
-        return await self.recorder.record(
-            ApprovalAsked(
-                approval=approval,
-                call=call.call,
-                tool=tool.name,
-                ask=ask,
-                shown=Body(shown),
-                expires_at_ns=expires_ns,
-            ),
-            label=TOOL,
-            also=also,
+        row = approvals.Approval(
+            id=approval,
+            run=binding.run,
+            seq=self.recorder.state.next_seq,
+            call=call.call,
+            tool=tool.name,
+            ask=ask,
+            definition=tool.definition,
+            arguments=parsed.canonical.decode(),
+            arguments_hash=binding.arguments,
+            targets=canonical(targets).decode(),
+            policy=self.policy.version,
+            labels=str(self.recorder.state.label),
+            shown=shown,
+            shown_hash=_sha256(shown.encode()),
+            asked_ns=now_ns,
+            expires_ns=expires_ns,
         )
 
-    async def answer(self, answered: ApprovalAnswered) -> tuple[Command, ...]:
-        """Write a person's answer down, once; gives the commands that follow it.
+        def also(tx: Tx) -> None:
+            approvals.insert(tx, row)
+            self._audit(tx, "ask", tool.name, ask, shown.partition("\n")[0])
 
-        Raises:
-            RefusedError: somebody answered before, or the approval has expired.
-        """
+        event = ApprovalAsked(
+            approval=approval, call=call.call, tool=tool.name, ask=ask, shown=Body(shown), expires_at_ns=expires_ns
+        )
+        return Intent(event, TOOL, also=also)
+
+    def answer(self, answered: ApprovalAnswered) -> Intent:
+        """A person's answer, to be recorded once: recording raises RefusedError when somebody answered before."""
         edited = answered.arguments.text if answered.arguments is not None else None
 
-        def also(tx: Tx, seq: int) -> None:
+        def also(tx: Tx) -> None:
             approvals.answer(
                 tx,
                 answered.approval,
@@ -277,11 +263,11 @@ class Gate:
             )
             self._audit(tx, "answer", answered.approval, answered.answer, answered.note, actor=answered.by)
 
-        return await self.recorder.record(answered, also=also)
+        return Intent(answered, also=also)
 
-    def answer_in_store(self, call: OpenCall) -> ApprovalAnswered | None:
-        """An answer given by another process, or the expiry, as the event to record; None while it waits."""
-        row = self.recorder.store.read(lambda tx: approvals.find(tx, call.waiting))
+    def answer_in_store(self, call: OpenCall) -> Intent | None:
+        """An answer given by another process, or the expiry, as the intent to record; None while it waits."""
+        row = self.recorder.read(lambda tx: approvals.find(tx, call.waiting))
         if row is None:
             return None
         state, by, now_ns = row.state, row.answered_by, self.recorder.clock.now_ns()
@@ -290,51 +276,61 @@ class Gate:
                 return None
             state, by = "expired", "ooda"
             self.recorder.store.write_now(lambda tx: approvals.answer(tx, row.id, "expired", by="ooda", at_ns=now_ns))
-        return ApprovalAnswered(
-            approval=row.id,
-            call=call.call,
-            answer=state,
-            by=by,
-            note=row.note,
-            arguments=Body(row.edited_arguments) if row.edited_arguments is not None else None,
+        return Intent(
+            ApprovalAnswered(
+                approval=row.id,
+                call=call.call,
+                answer=state,
+                by=by,
+                note=row.note,
+                arguments=Body(row.edited_arguments) if row.edited_arguments is not None else None,
+            )
         )
 
     # -- execute ----------------------------------------------------------------------------------------
 
-    async def execute(self, allowed: Allowed) -> tuple[ToolReturned, tuple[Command, ...]]:
+    def begin(self, allowed: Allowed) -> Intent:
+        """The intent of an allowed call; its effect starts once the intent is on disk."""
+        grant: Grant = allowed.grant
+        started = ToolStarted(
+            call=grant.call,
+            tool=grant.tool,
+            definition=grant.definition,
+            arguments=grant.arguments,
+            operation=str(grant.operation),
+            effect=grant.effect,
+            key=grant.key,
+            targets=grant.targets,
+            approval=grant.approval,
+        )
+        return Intent(
+            started, TOOL, also=lambda tx: self._begin(tx, grant, allowed.rule), start=lambda: self._act(allowed)
+        )
+
+    async def execute(self, allowed: Allowed) -> ToolReturned:
         """Carry an allowed call out: intent, effect under its deadline, result; each on disk before the next.
 
         Cancelled in the middle, it leaves the intent without a result: the owner of the run closes it by its
         effect class. Raises SandboxError when the enclosure failed, LeaseLostError when the run is another's.
         """
+        await self.recorder.record(self.begin(allowed))
+        done = await self._act(allowed)
+        await self.recorder.record(done)
+        assert isinstance(done.event, ToolReturned)
+        return done.event
+
+    async def _act(self, allowed: Allowed) -> Intent:
+        """The effect itself, under its deadline; gives the result to record."""
         grant: Grant = allowed.grant
         tool = self._toolbox.find(grant.tool)
-        if tool is None:
-            raise RefusedError(f"the grant names tool `{grant.tool}`, which this run does not have")
+        if tool is None or not any(c.call == grant.call and c.started for c in self.recorder.state.calls):
+            raise RefusedError(f"the intent of `{grant.tool}` is not in the journal; pass the call through the gate")
         started_ns = self.recorder.clock.now_ns()
-        await self.recorder.record(
-            lambda seq: ToolStarted(
-                call=grant.call,
-                tool=grant.tool,
-                definition=grant.definition,
-                arguments=grant.arguments,
-                operation=str(grant.operation),
-                effect=grant.effect,
-                key=grant.key,
-                targets=grant.targets,
-                approval=grant.approval,
-            ),
-            label=TOOL,
-            also=lambda tx, seq: self._begin(tx, grant, allowed.rule),
-        )
         outcome = await self._effect(tool, grant, allowed.parsed)
         returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)
-        commands = await self.recorder.record(
-            returned,
-            label=outcome.label,
-            also=lambda tx, seq: self._audit(tx, "return", grant.tool, returned.status, ""),
+        return Intent(
+            returned, outcome.label, also=lambda tx: self._audit(tx, "return", grant.tool, returned.status, "")
         )
-        return returned, commands
 
     def _begin(self, tx: Tx, grant: Grant, rule: str) -> None:
         if grant.approval and not approvals.use(tx, grant.approval, grant.arguments, self.recorder.clock.now_ns()):

@@ -9,13 +9,12 @@ HTTP: the request is a function that takes the grant.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from ooda.errors import (
-    BudgetExceededError,
     ContextOverflowError,
     CredentialError,
     ModelError,
@@ -31,9 +30,9 @@ from ooda.governance.grant import Grant, Mint
 from ooda.governance.ledger import Ledger
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.prices import PriceRow
-from ooda.governance.recorder import Recorder
+from ooda.governance.recorder import Intent, Recorder
 from ooda.ids import effect_key
-from ooda.runtime.commands import CallModel, Command
+from ooda.runtime.commands import CallModel
 from ooda.store import Tx
 
 __all__ = ["Charge", "ModelDoor", "Reply"]
@@ -83,6 +82,21 @@ class Charge(msgspec.Struct):
 
 
 Send = Callable[[Grant, Charge], Awaitable[Reply]]
+FailureKind = Literal[
+    "unavailable", "overflow", "output", "credential", "budget", "refused", "cancelled", "interrupted"
+]
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """A model call under way."""
+
+    ask: str
+    key: str
+    hold: int
+    """Nano-USD reserved."""
+    tokens: int
+    """Upper guess of its input."""
+    grant: Any
 
 
 class ModelDoor:
@@ -111,81 +125,73 @@ class ModelDoor:
         """Another model from the next call on."""
         self.model, self.price = model, price
 
-    async def ask(
-        self,
-        command: CallModel,
-        *,
-        digest: str,
-        messages: int,
-        input_bytes: int,
-        send: Send,
-    ) -> tuple[Command, ...]:
-        """One model call from reservation to settlement; gives the commands that follow its answer.
+    def intent(self, tx: Tx, command: CallModel, *, digest: str, messages: int, input_bytes: int, send: Send) -> Intent:
+        """The intent of a model call with its reservation, or the failure to record when no budget covers it.
 
         Args:
             digest: Of the normalised request, for replays.
             input_bytes: Size of the encoded messages and tools; half of it is the upper guess of their tokens.
+            send: Makes the call with the grant; adds to the charge what failed attempts cost.
         """
         recorder = self._recorder
+        seq = recorder.state.next_seq
         tokens = input_bytes // 2 + input_bytes // 40 + 64  # bytes/2 as an upper guess, 5 % and the frame on top
         hold = self.price.worst_case_nano(tokens, command.reply_tokens)
-        key = ""
+        key = effect_key(recorder.state.run, seq, command.ask)
+        now_ns = recorder.clock.now_ns()
+        held = self._ledger.reserve(
+            tx,
+            ReserveRequest(
+                key=key,
+                run=recorder.state.run,
+                scopes=self._policy.scopes,
+                cost_nano=hold,
+                tokens=tokens + command.reply_tokens,
+                now_ns=now_ns,
+                expires_ns=now_ns + _HOLD_NS,
+                price=self.price.as_json(),
+            ),
+        )
+        if isinstance(held, Exceeded):
+            return self._failure(command.ask, "budget", str(held))
+        asked = ModelAsked(
+            ask=command.ask,
+            model=self.model,
+            upto_seq=seq - 1,
+            prefix_hash=recorder.state.context_hash,
+            digest=digest,
+            messages=messages,
+            input_bytes=input_bytes,
+            reply_tokens=command.reply_tokens,
+            reservation=key,
+        )
+        call = _Call(command.ask, key, hold, tokens, self._grant(command, key))
 
-        def asked(seq: int) -> ModelAsked:
-            nonlocal key
-            key = effect_key(recorder.state.run, seq, command.ask)
-            return ModelAsked(
-                ask=command.ask,
-                model=self.model,
-                upto_seq=seq - 1,
-                prefix_hash=recorder.state.context_hash,
-                digest=digest,
-                messages=messages,
-                input_bytes=input_bytes,
-                reply_tokens=command.reply_tokens,
-                reservation=key,
-            )
-
-        def reserve(tx: Tx, seq: int) -> None:
-            now_ns = recorder.clock.now_ns()
-            held = self._ledger.reserve(
-                tx,
-                ReserveRequest(
-                    key=key,
-                    run=recorder.state.run,
-                    scopes=self._policy.scopes,
-                    cost_nano=hold,
-                    tokens=tokens + command.reply_tokens,
-                    now_ns=now_ns,
-                    expires_ns=now_ns + _HOLD_NS,
-                    price=self.price.as_json(),
-                ),
-            )
-            if isinstance(held, Exceeded):
-                raise held.error()
+        def also(tx: Tx) -> None:
+            self._audit(tx, "allow", self.model, "reserve", f"{hold} nano-USD held")
             for alert in held.alerts:
                 self._audit(tx, "alert", alert.scope, f"{alert.percent} %", f"{alert.window} budget")
-            self._audit(tx, "allow", self.model, "reserve", f"{hold} nano-USD held")
 
-        try:
-            await recorder.record(asked, also=reserve)
-        except BudgetExceededError as error:
-            return await self._fail(command.ask, "budget", str(error))
-        grant = self._grant(command, key, input_bytes)
-        await recorder.store.write(lambda tx: self._ledger.mark_sent(tx, key))
+        return Intent(asked, also=also, start=lambda: self._send(call, send))
+
+    async def _send(self, call: _Call, send: Send) -> Intent:
+        """Mark the hold as sent, make the call, give the answer to record."""
+        # Kept through a crash of this process without a sync of its own: between here and the first byte sent
+        # there is nothing a sync could protect.
+        self._recorder.store.note(lambda tx: self._ledger.mark_sent(tx, call.key))
         charge = Charge()
         try:
-            reply = await send(grant, charge)
-        except (ModelError, CredentialError, UserError) as error:
-            return await self._failed(command.ask, key, error, charge, hold)
-        return await self._replied(command.ask, key, reply, charge, hold, tokens)
+            reply = await send(call.grant, charge)
+        except (ModelError, UserError) as error:
+            return self._failed(call, error, charge)
+        return self._replied(call, reply, charge)
 
-    def _grant(self, command: CallModel, key: str, input_bytes: int) -> Grant:
+    def _grant(self, command: CallModel, key: str) -> Grant:
         recorder = self._recorder
         return self._mint.grant(
             kind="model",
             run=recorder.state.run,
-            seq=recorder.state.next_seq - 1,
+            seq=recorder.state.next_seq,
             call=command.ask,
             tool=self.model,
             definition=self.model,
@@ -199,31 +205,29 @@ class ModelDoor:
             reservation=key,
         )
 
-    async def _replied(
-        self, ask: str, key: str, reply: Reply, charge: Charge, hold: int, tokens: int
-    ) -> tuple[Command, ...]:
-        usage = reply.usage or Usage(input_tokens=tokens)
-        cost = self.price.cost_nano(usage) if reply.usage is not None else hold
-        cost += charge.cost_nano + charge.billable * hold
+    def _replied(self, call: _Call, reply: Reply, charge: Charge) -> Intent:
+        usage = reply.usage or Usage(input_tokens=call.tokens)
+        cost = self.price.cost_nano(usage) if reply.usage is not None else call.hold
+        cost += charge.cost_nano + charge.billable * call.hold
         event = ModelReplied(
-            ask=ask,
+            ask=call.ask,
             model=reply.model,
             message=Body(reply.message.decode()),
             content=Body(reply.content or reply.refusal),
-            calls=tuple(ToolCall(call.id, call.name, Body(call.arguments)) for call in reply.calls),
+            calls=tuple(ToolCall(raw.id, raw.name, Body(raw.arguments)) for raw in reply.calls),
             usage=usage,
             cost_nano=cost,
             finish=reply.finish,
             latency_ms=reply.latency_ms,
         )
-        return await self._recorder.record(
+        return Intent(
             event,
-            label=self._recorder.state.label,
-            also=lambda tx, seq: self._settle(tx, key, cost, usage.total_tokens + charge.tokens),
+            self._recorder.state.label,
+            also=lambda tx: self._settle(tx, call.key, cost, usage.total_tokens + charge.tokens),
         )
 
-    async def _failed(self, ask: str, key: str, error: Exception, charge: Charge, hold: int) -> tuple[Command, ...]:
-        cost = charge.cost_nano + charge.billable * hold
+    def _failed(self, call: _Call, error: Exception, charge: Charge) -> Intent:
+        kind: FailureKind
         match error:
             case ContextOverflowError():
                 kind = "overflow"
@@ -235,20 +239,15 @@ class ModelDoor:
                 kind = "credential"
             case _:
                 kind = "refused"
-        return await self._fail(ask, kind, str(error), key, cost, charge.tokens)
+        cost = charge.cost_nano + charge.billable * call.hold
+        return self._failure(call.ask, kind, str(error), call.key, cost, charge.tokens)
 
-    async def _fail(
-        self, ask: str, kind: str, message: str, key: str = "", cost: int = 0, tokens: int = 0
-    ) -> tuple[Command, ...]:
-        event = ModelFailed(
-            ask=ask,
-            error=kind,  # type: ignore[arg-type]  # the callers above name only its values
-            message=message,
-            cost_nano=cost,
-            tokens=tokens,
-        )
+    def _failure(
+        self, ask: str, kind: FailureKind, message: str, key: str = "", cost: int = 0, tokens: int = 0
+    ) -> Intent:
+        event = ModelFailed(ask=ask, error=kind, message=message, cost_nano=cost, tokens=tokens)
 
-        def also(tx: Tx, seq: int) -> None:
+        def also(tx: Tx) -> None:
             if not key:
                 self._audit(tx, "refuse", self.model, kind, message)
             elif cost or tokens:
@@ -256,26 +255,12 @@ class ModelDoor:
             else:
                 self._ledger.release(tx, key)
 
-        return await self._recorder.record(event, also=also)
+        return Intent(event, also=also)
 
-    async def abandon(self, ask: str, kind: str, message: str) -> tuple[Command, ...]:
+    def abandon(self, tx: Tx, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Intent:
         """Close a model call that was cut off: charged at its reservation when it had been sent, released when not."""
-        key = ""
-        cost = tokens = 0
-
-        def settle(tx: Tx) -> None:
-            nonlocal key, cost, tokens
-            key, cost, tokens = self._ledger.close_open(tx, self._recorder.state.run)
-
-        self._recorder.store.write_now(settle)
-        event = ModelFailed(
-            ask=ask,
-            error=kind,  # type: ignore[arg-type]
-            message=message,
-            cost_nano=cost,
-            tokens=tokens,
-        )
-        return await self._recorder.record(event)
+        left = self._ledger.close_open(tx, self._recorder.state.run)
+        return Intent(ModelFailed(ask=ask, error=kind, message=message, cost_nano=left.cost_nano, tokens=left.tokens))
 
     def _settle(self, tx: Tx, key: str, cost: int, tokens: int) -> None:
         self._ledger.settle(tx, key, cost, tokens)

@@ -5,6 +5,8 @@ The gate judges by it and by nothing else; no code below reads settings or the e
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from ooda.governance.budget import Scope
@@ -23,8 +25,9 @@ class DoorPolicy(msgspec.Struct, frozen=True, kw_only=True):
     level: Level = Level.SANDBOX_ONLY
     grants: frozenset[Operation] = frozenset()
     """What the typed task grants by name."""
-    targets: tuple[str, ...] = ()
-    """Remotes, branches, hosts and workspaces the typed task names: sinks are held against these."""
+    named: Callable[[], tuple[str, ...]] = tuple
+    """What in the outside world the typed task names, and what the host derives from it alone (the feature branch):
+    sinks are held against these. Never anything a model wrote."""
     rules: RuleSet
     version: str
     """Digest of rules, level and grants; approvals are bound to it."""

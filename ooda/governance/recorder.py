@@ -2,14 +2,20 @@
 
 `record` is the choke point that every text passes before it is stored. The fold, the rows and whatever must agree
 with them (a reservation, an approval, an outbox row, the audit) are written in one transaction; state moves only
-with it. Knows the store and the pure loop; must not know tools, models or sandboxes.
+with it. Where the loop answers an event with commands whose intents can be written at once, they join the same
+transaction, so that a step costs two commits: what came back and what goes out next are one fact.
+Knows the store and the pure loop; must not know tools, models or sandboxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from ooda.clock import Clock
+from ooda.errors import JournalError
 from ooda.events import BlobRef, Body, Entry, Event
 from ooda.governance.redaction import Redactor
 from ooda.labels import TRUSTED, Label
@@ -20,10 +26,34 @@ from ooda.runtime.loop import Loop
 from ooda.runtime.state import RunState
 from ooda.store import Store, Tx
 
-__all__ = ["Recorder"]
+__all__ = ["Follow", "Intent", "Recorded", "Recorder"]
 
-Also = Callable[[Tx, int], None]
-"""What is written in the event's transaction, given its seq. Raising leaves no trace of the event either."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An event to record, and what begins once it is on disk."""
+
+    event: Event
+    label: Label = TRUSTED
+    also: Callable[[Tx], None] | None = None
+    """What is written in the event's transaction. Raising leaves no trace of the event either."""
+    start: Callable[[], Coroutine[Any, Any, Intent | None]] | None = None
+    """The effect; gives the intent to record next."""
+
+
+Follow = Callable[[Tx, Command], Intent | None]
+"""The intent of a command, when it can be written at once; None leaves the command to the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a commit leads to."""
+
+    commands: tuple[Command, ...]
+    """Commands without an intent of their own."""
+    starts: tuple[Callable[[], Coroutine[Any, Any, Intent | None]], ...]
 
 
 class Recorder:
@@ -55,6 +85,9 @@ class Recorder:
         self.heard = heard
         self._hash = GENESIS
         self._texts: dict[str, str] = {}
+        self._tx: Tx | None = None
+        self._is_ahead = False
+        """A transaction failed after state had moved with it; only a reload makes this recorder usable again."""
 
     def load(self) -> tuple[Command, ...]:
         """Fold the journal as it stands; gives the commands its last event asked for.
@@ -79,52 +112,93 @@ class Recorder:
         text = self._texts.get(body.ref.digest)
         return text if text is not None else self.store.blobs.get(body.ref.digest)
 
-    async def record(
-        self, event: Event | Callable[[int], Event], *, label: Label = TRUSTED, also: Also | None = None
-    ) -> tuple[Command, ...]:
-        """Commit one input event and what the core concludes from it; gives the commands that answer it.
+    def read(self, work: Callable[[Tx], T]) -> T:
+        """Read the store: inside the transaction under way, if there is one."""
+        return work(self._tx) if self._tx is not None else self.store.read(work)
 
-        Args:
-            event: The event, or a function from its seq to it.
-            also: Further writes of the same transaction.
+    async def record(self, intent: Intent, follow: Follow | None = None) -> Recorded:
+        """Commit one input event, what the core concludes from it, and the intents that follow at once.
 
         Raises:
             LeaseLostError: another owner holds the run; nothing was written.
         """
+        return await self.record_with(lambda tx: intent, follow)
 
-        def work(tx: Tx) -> tuple[tuple[Command, ...], list[tuple[Row, Entry]]]:
-            seq = self.state.next_seq
-            given = event(seq) if callable(event) else event
-            clean = externalise(redact_bodies(given, self._redact), self._put)
-            at_ns = self.clock.now_ns()
-            entry = Entry(clean, at_ns, label)
-            state, commands = self.loop.advance(self.state, entry)
-            sealed = self._seal(seq, entry, state.derived)
-            waits = "waiting" if state.life == "waiting" else None
-            self.store.append(tx, [row for row, _ in sealed], self.fence, status=waits)
-            if also is not None:
-                also(tx, seq)
-            # State, hash and prompt move inside the transaction: works of one commit run one after the other, and a
-            # caller that is cancelled while it waits for the commit must not leave the prompt behind the journal.
-            self.state, self._hash = state, sealed[-1][0].hash
-            for row, made in sealed:
-                self.prompt.feed(row.seq, made.event)
-            self._texts.clear()
-            return commands, sealed
+    async def record_with(self, make: Callable[[Tx], Intent], follow: Follow | None = None) -> Recorded:
+        """The same with an intent that is made inside the transaction."""
+        moved = False
 
-        commands, sealed = await self.store.write(work)
-        for row, entry in sealed:
+        def work(tx: Tx) -> tuple[Recorded, list[tuple[Row, Entry]]]:
+            nonlocal moved
+            done = self._transact(tx, make, follow)
+            moved = True
+            return done
+
+        try:
+            recorded, rows = await self.store.write(work)
+        except Exception:
+            self._is_ahead = self._is_ahead or moved  # the work was accepted, and its commit failed
+            raise
+        for row, entry in rows:
             self.heard(row.seq, entry)
+        return recorded
+
+    def _transact(
+        self, tx: Tx, make: Callable[[Tx], Intent], follow: Follow | None
+    ) -> tuple[Recorded, list[tuple[Row, Entry]]]:
+        # State, hash and prompt move inside the transaction: works of one commit run one after the other, and a
+        # caller that is cancelled while it waits for the commit must not leave the prompt behind the journal.
+        if self._is_ahead:
+            raise JournalError(
+                f"run {self.state.run} could not be written; memory is ahead of its journal. Resume it: "
+                f"`ooda runs resume {self.state.run}`",
+                run=self.state.run,
+            )
+        rows: list[tuple[Row, Entry]] = []
+        left: list[Command] = []
+        starts = []
+        self._tx = tx
+        try:
+            intent = make(tx)
+            commands = deque(self._advance(tx, intent, rows))
+            self._is_ahead = True  # until everything of this transaction is accepted
+            if intent.start is not None:
+                starts.append(intent.start)
+            while commands:
+                command = commands.popleft()
+                following = follow(tx, command) if follow is not None else None
+                if following is None:
+                    left.append(command)
+                    continue
+                commands.extend(self._advance(tx, following, rows))
+                if following.start is not None:
+                    starts.append(following.start)
+            status = "waiting" if self.state.life == "waiting" else None
+            self.store.append(tx, [row for row, _ in rows], self.fence, status=status)
+        finally:
+            self._tx = None
+        self._is_ahead = False
+        self._texts.clear()
+        return Recorded(tuple(left), tuple(starts)), rows
+
+    def _advance(self, tx: Tx, intent: Intent, rows: list[tuple[Row, Entry]]) -> tuple[Command, ...]:
+        clean = externalise(redact_bodies(intent.event, self._redact), self._put)
+        entry = Entry(clean, self.clock.now_ns(), intent.label)
+        state, commands = self.loop.advance(self.state, entry)
+        if intent.also is not None:
+            intent.also(tx)
+        self._seal(entry, state.derived, rows)
+        self.state = state
         return commands
 
-    def _seal(self, seq: int, entry: Entry, derived: tuple[Event, ...]) -> list[tuple[Row, Entry]]:
-        run, previous = self.state.run, self._hash
-        sealed = []
-        for offset, event in enumerate((entry.event, *(externalise(event, self._put) for event in derived))):
-            row = seal(run, seq + offset, event, entry.at_ns, str(entry.label), previous)
-            previous = row.hash
-            sealed.append((row, Entry(event, entry.at_ns, entry.label)))
-        return sealed
+    def _seal(self, entry: Entry, derived: tuple[Event, ...], rows: list[tuple[Row, Entry]]) -> None:
+        run, label, seq = self.state.run, str(entry.label), self.state.next_seq
+        events = (entry.event, *(externalise(event, self._put) for event in derived)) if derived else (entry.event,)
+        for offset, event in enumerate(events):
+            row = seal(run, seq + offset, event, entry.at_ns, label, self._hash)
+            self._hash = row.hash
+            rows.append((row, Entry(event, entry.at_ns, entry.label)))
+            self.prompt.feed(row.seq, event)
 
     def _redact(self, text: str) -> str:
         return self.redactor.redact(text).text

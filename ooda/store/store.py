@@ -94,6 +94,17 @@ class Store:
         """The same without an event loop: carried out, and on disk, when this returns."""
         return self._inside("BEGIN IMMEDIATE", work)
 
+    def note(self, work: Callable[[Tx], T]) -> T:
+        """The same without the wait for the disk: kept when this process is killed, perhaps not when the power goes.
+
+        For what a later synced transaction repeats or supersedes, and nothing else.
+        """
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            return self.write_now(work)
+        finally:
+            self._connection.execute("PRAGMA synchronous = FULL")
+
     def read(self, work: Callable[[Tx], T]) -> T:
         """What `work` finds in one consistent state of the database. Statements that write are not for it."""
         return self._inside("BEGIN", work)

@@ -1,0 +1,30 @@
+"""What every test may use: a folder as HOME, and the marks for real parts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ooda.testing.runs import RunBench
+
+IN_CI = bool(os.environ.get("CI"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Soak runs only when asked for; a missing part skips elsewhere and fails in CI."""
+    soaking = "soak" in (config.option.markexpr or "")
+    has_bubblewrap = shutil.which("bwrap") is not None
+    for item in items:
+        if item.get_closest_marker("soak") and not soaking:
+            item.add_marker(pytest.mark.skip(reason="long; run it with `make soak`"))
+        if item.get_closest_marker("bubblewrap") and not has_bubblewrap and not IN_CI:
+            item.add_marker(pytest.mark.skip(reason="needs bubblewrap: apt-get install bubblewrap"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> RunBench:
+    """A repository with one bug, a home of its own, bubblewrap around every command."""
+    return RunBench(tmp_path)
