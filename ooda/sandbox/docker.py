@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ooda.errors import SandboxError
+from ooda.sandbox.cgroups import CPU_PERIOD_US, CPU_SHARES
 from ooda.sandbox.client import HelperClient
 from ooda.sandbox.engine import Engine, socket_path
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
@@ -38,8 +39,6 @@ __all__ = ["DockerImage", "connect", "open_docker", "resolve_image"]
 REPOSITORY = "ooda-sandbox-root"
 _STARTERS = 8
 """More containers started at once only wait for each other (measured: 50 take the same time by 8 or by 50)."""
-_SHARES = 256
-"""A quarter of an ordinary process's weight when the CPU is contended."""
 _starters: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
@@ -140,8 +139,9 @@ def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, A
         "MemorySwap": limits.memory_bytes,
         "MemorySwappiness": 0,
         "PidsLimit": limits.pids,
-        "NanoCpus": limits.cpus * 1_000_000_000,
-        "CpuShares": _SHARES,
+        "CpuPeriod": CPU_PERIOD_US,
+        "CpuQuota": limits.cpus * CPU_PERIOD_US,
+        "CpuShares": CPU_SHARES,
         "ShmSize": min(64 << 20, limits.tmp_bytes),
         "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
         "Tmpfs": {

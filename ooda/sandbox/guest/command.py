@@ -69,7 +69,6 @@ class Command:
         """The minder said its last."""
         self._mode = confinement.mode
         self._lines = b""
-        self._killed = 0
         self._total_at_end = 0
         try:
             self._forked, self.control, self.output = start_minder(job, confinement)
@@ -158,7 +157,7 @@ class Command:
         self.ended = time.monotonic()
         self._total_at_end = self.keeper.total
         if self.report is None:
-            self.report = {"exit": None, "signal": int(signal.SIGKILL), "killed": self._killed}
+            self.report = {"exit": None, "signal": int(signal.SIGKILL), "killed": 0}
 
     def kill(self) -> None:
         """End the whole tree, now."""
@@ -167,11 +166,7 @@ class Command:
         self.killing_since = time.monotonic()
         target = self.minder or self._forked
         with contextlib.suppress(ProcessLookupError):
-            if self._mode == "namespace":
-                self._killed = len(descendants(target))
-                os.kill(target, signal.SIGKILL)  # the death of its init ends a pid namespace
-            else:
-                os.kill(target, signal.SIGTERM)
+            os.kill(target, signal.SIGTERM)
 
     def processes(self) -> int:
         """How many processes of the command run now, the minder not counted."""
@@ -186,9 +181,15 @@ class Command:
     def insist(self) -> None:
         """Do the minder's work when it does not get round to it (it shares one CPU with what it must kill)."""
         overdue = self.killing_since is not None and time.monotonic() - self.killing_since > _MINDER_GRACE_S
-        if self.ended is None and overdue and self._mode != "namespace" and self.minder is not None:
-            self.killing_since = time.monotonic()
-            kill_tree(self.minder, reap=False)
+        if self.ended is not None or not overdue:
+            return
+        self.killing_since = time.monotonic()
+        target = self.minder or self._forked
+        if self._mode == "namespace":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(target, signal.SIGKILL)  # the death of its init ends a pid namespace
+        else:
+            kill_tree(target, reap=False)
 
     def close(self) -> None:
         """Let go of both descriptors."""

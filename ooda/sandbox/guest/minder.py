@@ -22,7 +22,7 @@ from typing import Any
 
 from . import kernel
 from .settings import Settings
-from .tree import descendants, kill_tree
+from .tree import descendants, freeze_and_kill, kill_tree
 
 __all__ = ["Confinement", "Job", "start_minder"]
 
@@ -30,6 +30,8 @@ _SCRIPT_FD, _OUTPUT_FD, _CONTROL_FD, _RULES_FD = 3, 4, 5, 6
 """Where the minder keeps its descriptors; the command inherits only the script, and only when it is long."""
 
 _SHELL = "/bin/sh"
+_MINDER_IDS = 30_000
+"""Minders take uids from here up to twice this number, which no one else in the sandbox has."""
 
 
 class Confinement:
@@ -180,6 +182,11 @@ def _mind(job: Job, confinement: Confinement) -> None:
             os._exit(70)
     os.close(failure_writer)
     os.close(_OUTPUT_FD)
+    if confinement.mode == "setuid":
+        # From here on it may signal the command's user by its effective uid, and nobody may signal it: its
+        # real and saved uid are its own, shared with no other minder.
+        own = _MINDER_IDS + os.getpid() % _MINDER_IDS
+        os.setresuid(own, confinement.uid, own)
     status = _wait_for(command)
     killed = _end_tree(confinement)
     failure = os.read(failure_reader, 4096)
@@ -214,7 +221,11 @@ def _end_tree(confinement: Confinement) -> int:
     except ChildProcessError:
         return 0  # every orphan would be our child: nothing is left, and no look at /proc is needed
     if confinement.mode == "namespace":
-        return len(descendants(1))  # the kernel ends them when this init does
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGSTOP)  # so that they can be counted; the kernel ends them when this init does
+        return len(descendants(1))
+    if confinement.mode == "setuid":
+        return freeze_and_kill(os.getpid())
     return kill_tree(os.getpid(), reap=True)
 
 
