@@ -8,7 +8,7 @@ use, bound to one process, and cannot be copied or pickled: it is a capability, 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Literal, NoReturn
 
 from ooda.errors import RefusedError
@@ -45,12 +45,13 @@ class Grant:
     reservation: str = ""
     sandbox: str = ""
     """Id of the sandbox in which the action runs; empty for host-side actions."""
-    _minted_by: Mint = field(repr=False)
+    _minted_by: InitVar[Mint]
+    """Shown, not kept: a holder of a grant finds no mint in it, and `dataclasses.replace` has none to show."""
     _pid: int = field(repr=False)
-    _spent: list[str] = field(default_factory=list, repr=False)
+    _spent: list[str] = field(default_factory=list, repr=False, init=False)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self._minted_by, Mint):
+    def __post_init__(self, _minted_by: Mint) -> None:
+        if not isinstance(_minted_by, Mint):
             raise RefusedError("a Grant is made by the gate only; call `gate.decide` and pass on what it allows")
 
     def spend(self, spender: str, *, kind: str | None = None, arguments: str | None = None) -> None:
