@@ -216,15 +216,25 @@ async def test_a_sparse_giant_is_refused_by_its_size(box):
     assert (await box.sandbox.search("x", path="giant")).hits == ()
 
 
+NEST = """import os
+for _ in range(45):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+with open("hidden", "wb") as file:
+    file.write(b"x" * 3_000_000)
+"""
+
+
 async def test_a_deep_nest_breaks_nothing(box):
-    """Folders nested deeper than any path may be long are listed as far as is sensible."""
-    await box.sh(
-        'python3 -c \'\nimport os\nfor _ in range(1500):\n os.mkdir("d"); os.chdir("d")\nopen("end", "w").write("x")\''
-    )
-    assert len(await box.sandbox.list("d", depth=10_000)) == 100
-    await box.sandbox.search("x", path="d")
-    assert (await box.sandbox.stats()).workspace_bytes > 0
-    await box.sh("mv d deep-$$; rm -rf deep-$$")
+    """Folders nested deeper than any path may be long are listed, searched and measured; nothing hides in them."""
+    await box.sandbox.write("nest.py", NEST.encode())
+    before = (await box.sandbox.stats()).workspace_bytes
+    await box.sh("mkdir nest; cd nest; python3 ../nest.py; chmod 300 .; cd ..")
+    assert (await box.sandbox.stats()).workspace_bytes - before >= 3_000_000
+    assert await box.sh("stat -c %a nest; chmod 700 nest") == "300\n"
+    assert len(await box.sandbox.list("nest", depth=10_000)) == 46
+    assert (await box.sandbox.search("xxx", path="nest")).files_searched == 1
+    await box.sh("rm -rf nest")
 
 
 async def test_many_entries_are_capped(box):
