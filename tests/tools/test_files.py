@@ -37,6 +37,15 @@ async def test_a_long_file_is_shown_as_far_as_it_fits(bench: Bench) -> None:
     assert rest.text.endswith("\n000000100")
 
 
+async def test_one_read_shows_at_most_1_mb(bench: Bench) -> None:
+    """However much the run may show."""
+    bench.refit(output_bytes=8_000_000)
+    (bench.workspace / "a.txt").write_text("0123456789\n" * 300_000)
+    outcome = await bench("read_file", path="a.txt")
+    assert 1_000_000 < len(outcome.text) < 1024 * 1024 + 200
+    assert "continue with start_line=95326" in outcome.text
+
+
 async def test_one_endless_line_is_cut_and_counted(bench: Bench) -> None:
     """A minified file does not push everything else out."""
     bench.refit(output_bytes=500)

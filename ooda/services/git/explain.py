@@ -86,7 +86,7 @@ def explain(error: IntegrationError, remote: Remote, doing: str) -> OodaError:
             **facts,
         )
     retryable = bool(error.facts.get("retryable")) or bool(_UNREACHABLE.search(stderr))
-    hint = "Check the address and the network, then resume the run" if retryable else "See git's words"
+    hint = "Check the address and the network, then resume the run" if retryable else "Mend what git names"
     return IntegrationError(f"cannot {doing} {remote.url}: {said}. {hint}", retryable=retryable, **facts)
 
 

@@ -7,6 +7,7 @@ Nothing in the GIT_DIR comes from the agent. Its `info/attributes` outranks ever
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from ooda.services.git.command import GitRunner, GitSettings
@@ -43,7 +44,7 @@ async def make_home(runner: GitRunner) -> None:
         await runner.run("init", "--quiet", "--bare", "--template=", str(git_dir))
     for left in git_dir.rglob("*.lock"):
         left.unlink(missing_ok=True)  # of a killed process: one owner at a time is what the run's lease is for
-    for left in (*git_dir.glob("intake-*"), *git_dir.glob("restore-*")):
+    for left in (path for kind in ("intake", "restore", "inner") for path in git_dir.glob(f"{kind}-*")):
         shutil.rmtree(left)
     info = git_dir / "info"
     info.mkdir(exist_ok=True)
@@ -53,36 +54,44 @@ async def make_home(runner: GitRunner) -> None:
     (git_dir / "askpass").chmod(0o700)
 
 
-async def give_inner_git(runner: GitRunner, settings: GitSettings, workspace: Path, branch: str) -> bool:
+async def give_inner_git(
+    runner: GitRunner, settings: GitSettings, workspace: Path, branch: str, size_bytes: int
+) -> bool:
     """Put a `.git` with some history into the fresh workspace; nothing in it is ever read by us again.
 
-    Its objects are copies: a hard link would let the sandbox change ours. False when the history is too large.
+    It is made in a folder of ours and moved there finished: git never runs on a repository the agent could write to.
+    Its objects are copies, since a hard link would let the sandbox change ours. False when the history is too large.
     """
-    inner = workspace / ".git"
-    if inner.is_symlink() or inner.is_file():
-        inner.unlink()
-    elif inner.exists():
-        shutil.rmtree(inner)
-    facts = dict(line.split(": ", 1) for line in (await runner.run("count-objects", "-v")).lines())
-    if int(facts["size-pack"]) * 1024 > _INNER_MAX_BYTES:
+    if size_bytes > _INNER_MAX_BYTES:
         return False
-    await runner.run(
-        "clone",
-        "--quiet",
-        "--bare",
-        "--template=",
-        f"--depth={_INNER_DEPTH}",
-        "--single-branch",
-        f"--branch={branch}",
-        runner.git_dir.as_uri(),
-        str(inner),
-        env={"GIT_ALLOW_PROTOCOL": "file"},
-    )
-    (inner / "config").write_text(_INNER_CONFIG)
-    local = GitRunner(inner, settings)
-    try:
-        await local.run("read-tree", "HEAD")
-        await local.run("update-index", "-q", "--refresh", work_tree=workspace, ok=(0, 1))
-    finally:
-        local.close()
+    with tempfile.TemporaryDirectory(prefix="inner-", dir=runner.git_dir) as folder:
+        made = Path(folder) / "git"
+        await runner.run(
+            "clone",
+            "--quiet",
+            "--bare",
+            "--template=",
+            f"--depth={_INNER_DEPTH}",
+            "--single-branch",
+            f"--branch={branch}",
+            runner.git_dir.as_uri(),
+            str(made),
+            env={"GIT_ALLOW_PROTOCOL": "file"},
+        )
+        (made / "config").write_text(_INNER_CONFIG)
+        local = GitRunner(made, settings)
+        try:
+            await local.run("read-tree", "HEAD")
+            await local.run("update-index", "-q", "--refresh", work_tree=workspace, ok=(0, 1))
+        finally:
+            local.close()
+        await runner.off_loop(_put, made, workspace / ".git")
     return True
+
+
+def _put(made: Path, place: Path) -> None:
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    elif place.exists():
+        shutil.rmtree(place)
+    shutil.move(made, place)

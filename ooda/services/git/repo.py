@@ -84,7 +84,7 @@ class WorkRepo:
             size_bytes, warnings = await self._packed_bytes(), []
             if size_bytes > self._settings.large_bytes:
                 warnings.append(f"the history is {size_bytes / (1 << 30):.1f} GiB; clone and push take longer")
-            if not await give_inner_git(self._runner, self._settings, self.workspace, branch):
+            if not await give_inner_git(self._runner, self._settings, self.workspace, branch, size_bytes):
                 warnings.append("the history is too large to be copied into the sandbox; `git log` does not work there")
             warnings += await self._not_fetched()
             await self._runner.off_loop(self._tree.give_away)

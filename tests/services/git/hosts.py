@@ -140,6 +140,21 @@ def make_key(path: Path, passphrase: str = "") -> Path:
     return path
 
 
+@contextmanager
+def ssh_agent(key: Path) -> Iterator[str]:
+    """An ssh-agent that holds the key; gives its socket."""
+    socket = key.with_name("agent.sock")
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert agent.stdout is not None
+        agent.stdout.readline()  # printed once the socket is there
+        subprocess.run(["ssh-add", "-q", str(key)], env={"SSH_AUTH_SOCK": str(socket)}, check=True)
+        yield str(socket)
+    finally:
+        agent.terminate()
+        agent.communicate()
+
+
 @dataclass
 class SshHost:
     """An sshd on loopback that lets in whoever holds one of the keys."""

@@ -15,7 +15,7 @@ from ooda.errors import CredentialError, IntegrationError
 from ooda.services.git import AccessToken, GitSettings, KeyCert, Remote, UsernamePassword, WorkRepo
 from ooda.services.git.lend import lend
 from ooda.services.git.values import Author
-from tests.services.git.hosts import HttpHost, SshHost, git, http_host, make_key, ssh_host
+from tests.services.git.hosts import HttpHost, SshHost, git, http_host, make_key, ssh_agent, ssh_host
 
 _PASSWORD = "pa ss'w\"ord$(id)"
 _DAY = date(2026, 11, 21)
@@ -130,6 +130,16 @@ async def test_a_push_works_over_ssh(open_repo: Callable[..., WorkRepo], shell: 
     """Every operation of a run: clone, list, push, probe."""
     remote = Remote.parse(f"ssh://root@127.0.0.1:{shell.port}{bare}", KeyCert(private_key_path=str(shell.key)))
     await _round(open_repo(), remote, bare)
+
+
+async def test_the_ssh_agent_of_the_person_works_without_credentials(
+    open_repo: Callable[..., WorkRepo], shell: SshHost, bare: Path
+) -> None:
+    """A task without credentials goes with what its person uses, when settings hand the agent on."""
+    with ssh_agent(shell.key) as socket:
+        repo = open_repo(settings=GitSettings(env={"SSH_AUTH_SOCK": socket}))
+        remote = Remote.parse(f"ssh://root@127.0.0.1:{shell.port}{bare}")
+        assert (await repo.clone(remote, "main")).files == 3
 
 
 async def test_a_wrong_passphrase_is_said(open_repo: Callable[..., WorkRepo], shell: SshHost, bare: Path) -> None:

@@ -178,6 +178,26 @@ async def test_no_payload_fires_in_any_operation(ground: Ground, open_repo: Call
     assert "\t.git/" not in listed
 
 
+async def test_attributes_name_no_program_even_where_one_is_configured(
+    ground: Ground, open_repo: Callable[..., WorkRepo]
+) -> None:
+    """The second wall: should our own repository ever configure a driver, the tree cannot call it by its name."""
+    repo = open_repo()
+    await repo.clone(Remote.parse(str(ground.bare)), "main")
+    for name in ("filter.evil.clean", "filter.evil.smudge", "diff.evil.command", "diff.evil.textconv"):
+        git(repo.git_dir, "config", name, str(ground.fire))
+    await repo.snapshot(1)
+    (repo.workspace / ".gitattributes").write_text(_DRIVER)
+    (repo.workspace / "app.py").write_text("two\n")
+    await repo.diff(text_bytes=10_000)
+    await repo.commit("Fix", author=Author(), run="run-1", task="t", at_ns=10**18)
+    await repo.snapshot(2)
+    (repo.workspace / "app.py").write_text("three\n")
+    await repo.restore(2)
+    assert (repo.workspace / "app.py").read_text() == "two\n"
+    assert not ground.marker.exists()
+
+
 async def test_nested_repositories_are_left_out_and_reported(
     ground: Ground, open_repo: Callable[..., WorkRepo]
 ) -> None:
