@@ -6,45 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ooda.events import Notified, Resumed, Stopped, ToolReturned, ToolStarted, is_derived
+from ooda.events import Resumed, ToolStarted, is_derived
 from ooda.runtime.commands import Notify
 from tests.runtime.scripted import TRAITS, Run
-from tests.runtime.world import Death, Killed, Owner, World, coder, revived
-
-FACTS = {"base": True, "passed": True, "pushed": True}
-
-
-def carried(*deaths: tuple[int, Death], seed: int = 0) -> tuple[Run, World]:
-    """The run at its end, after owners that each died after so many writes."""
-    world, run = World(), Run(coder())
-    for turn, (lives, death) in enumerate(deaths):
-        if run.state.status == "success":
-            break
-        try:
-            Owner(world, run, seed=seed + turn, lives=lives, death=death).drive()
-        except Killed:
-            run = revived(run)
-    if run.state.status != "success":
-        Owner(world, run, seed=seed + len(deaths)).drive()
-    return run, world
-
-
-def check(run: Run, world: World) -> None:
-    """What holds however often the run was killed."""
-    assert run.events(Stopped)[-1].status == "success"
-    assert run.state.facts == FACTS
-    assert max(world.effects.values()) == 1, "no local or once effect was repeated"
-    started = [e for e in run.events(ToolStarted) if e.effect == "once"]
-    assert len({e.key for e in started}) == 1, "one push, however many attempts at it"
-    assert sum(1 for _, key in world.effects if key == started[0].key) == 1
-    once = [call for call, _ in world.effects]
-    assert len(once) == len(set(once))
-    answers = [e.call for e in run.events(ToolReturned)]
-    assert len(answers) == len(set(answers)), "one answer to each call"
-    noticed = [e.notice for e in run.events(Notified)]
-    assert len(noticed) == len(set(noticed)) == 4, "each notice is recorded once"
-    assert run.loop.fold(run.state.run, run.written()) == (run.state, run.commands)
-
+from tests.runtime.world import Death, Killed, Owner, World, assert_same_end, carried, coder, revived
 
 UNINTERRUPTED = carried()
 WRITES = sum(not is_derived(entry.event) for entry in UNINTERRUPTED[0].journal)
@@ -53,7 +18,7 @@ WRITES = sum(not is_derived(entry.event) for entry in UNINTERRUPTED[0].journal)
 def test_an_uninterrupted_run_does_everything_once() -> None:
     """The world the other tests compare with: three writes, a test run, a deployment and a push."""
     run, world = UNINTERRUPTED
-    check(run, world)
+    assert_same_end(run, world)
     assert sorted(e.tool for e in run.events(ToolStarted) if TRAITS[e.tool].effect != "pure") == [
         "deploy",
         "push",
@@ -69,7 +34,7 @@ def test_an_end_after_every_write_leads_to_the_same_end(death: Death) -> None:
     for lives in range(1, WRITES):
         run, world = carried((lives, death))
         assert len(run.events(Resumed)) <= 1
-        check(run, world)
+        assert_same_end(run, world)
 
 
 @settings(max_examples=300, deadline=None)
@@ -84,7 +49,7 @@ def test_any_number_of_kills_in_any_order_of_completion_leads_to_the_same_end(
 ) -> None:
     """Also a kill while the previous one is being settled, with reads ending in any order."""
     run, world = carried(*deaths, seed=seed)
-    check(run, world)
+    assert_same_end(run, world)
 
 
 @pytest.mark.parametrize("lives", range(1, WRITES))

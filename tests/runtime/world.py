@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from typing import Literal
 
-from ooda.events import Body, Notified, Stopped, TimerSet, ToolCall, ToolReturned
+from ooda.events import Body, Notified, Stopped, TimerSet, ToolCall, ToolReturned, ToolStarted
 from ooda.runtime.agent import AgentSpec
 from ooda.runtime.commands import AskHuman, CallModel, CallTool, Command, Notify, SetTimer, Stop
 from ooda.runtime.decide import Decision, Notice, Situation
@@ -221,4 +221,39 @@ def revived(run: Run) -> Run:
     return again
 
 
-__all__ = ["Death", "Killed", "Owner", "World", "coder", "revived"]
+FACTS = {"base": True, "passed": True, "pushed": True}
+
+
+def carried(*deaths: tuple[int, Death], seed: int = 0) -> tuple[Run, World]:
+    """The run at its end, after owners that each died after so many writes."""
+    world, run = World(), Run(coder())
+    for turn, (lives, death) in enumerate(deaths):
+        if run.state.status == "success":
+            break
+        try:
+            Owner(world, run, seed=seed + turn, lives=lives, death=death).drive()
+        except Killed:
+            run = revived(run)
+    if run.state.status != "success":
+        Owner(world, run, seed=seed + len(deaths)).drive()
+    return run, world
+
+
+def assert_same_end(run: Run, world: World) -> None:
+    """What holds however often the run was killed or stopped: one end, the same facts, nothing done twice."""
+    assert run.events(Stopped)[-1].status == "success"
+    assert run.state.facts == FACTS
+    assert max(world.effects.values()) == 1, "no local or once effect was repeated"
+    started = [e for e in run.events(ToolStarted) if e.effect == "once"]
+    assert len({e.key for e in started}) == 1, "one push, however many attempts at it"
+    assert sum(1 for _, key in world.effects if key == started[0].key) == 1
+    once = [call for call, _ in world.effects]
+    assert len(once) == len(set(once))
+    answers = [e.call for e in run.events(ToolReturned)]
+    assert len(answers) == len(set(answers)), "one answer to each call"
+    noticed = [e.notice for e in run.events(Notified)]
+    assert len(noticed) == len(set(noticed)) == 4, "each notice is recorded once"
+    assert run.loop.fold(run.state.run, run.written()) == (run.state, run.commands)
+
+
+__all__ = ["Death", "Killed", "Owner", "World", "assert_same_end", "carried", "coder", "revived"]
