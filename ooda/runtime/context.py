@@ -34,8 +34,8 @@ from ooda.events import (
     canonical,
 )
 from ooda.runtime.compaction import digest_text
-from ooda.runtime.loop import CONTEXT_KINDS, chain, words_of
 from ooda.runtime.normalise import normalise
+from ooda.runtime.prefix import CONTEXT_KINDS, chain, words_of
 
 __all__ = ["Message", "Prompt", "request_digest"]
 
