@@ -116,7 +116,7 @@ class Owner:
         try:
             self._carry()
         except Killed:
-            if self.death == "stopped" and self.run.journal:
+            if self.death == "stopped" and self.run.state.life in ("running", "waiting"):
                 self._close()
             raise
 
