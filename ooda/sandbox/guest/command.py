@@ -20,7 +20,7 @@ from .tree import descendants, kill_tree
 
 __all__ = ["READ_BYTES", "Command"]
 
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
 _DRAIN_S = 0.3

@@ -1,0 +1,131 @@
+"""Commands that use up memory, disk, descriptors or our own patience: each ends by itself, the sandbox stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ooda.sandbox import SandboxLimits
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MIB = 1 << 20
+SMALL = SandboxLimits(
+    memory_bytes=160 * MIB, disk_bytes=48 * MIB, tmp_bytes=16 * MIB, file_bytes=256 * MIB, open_files=256
+)
+
+
+@pytest.fixture(scope="module")
+def small(backend, opener):
+    """Opens a sandbox with little of everything."""
+    return lambda **more: opener(backend, limits=SMALL, **more)
+
+
+HOG = "b = bytearray({size} << 20); b[::4096] = b'x' * len(b[::4096]); import time; time.sleep({rest})"
+MEMORY = {
+    "one": f'python3 -c "{HOG.format(size=400, rest=0)}"',
+    "many": f'for i in 1 2 3 4 5; do python3 -c "{HOG.format(size=60, rest=1)}" & done; wait; false',
+    "pipes": "head -c 400000000 /dev/zero | sort > /dev/null; [ $? = 0 ] && echo no; false",
+    "shell": "a=x; while :; do a=$a$a$a$a; done",
+}
+
+
+@pytest.mark.parametrize("how", MEMORY)
+async def test_memory_ends_the_command_and_not_the_sandbox(small, how):
+    """Who takes more memory than there is loses; the helper and the files stay."""
+    async with small() as opened:
+        await opened.sandbox.write("kept", b"1")
+        result = await opened.sandbox.exec(MEMORY[how], timeout_s=20)
+        assert result.exit_code != 0, result
+        assert not result.timed_out
+        assert await opened.sh("cat kept") == "1"
+
+
+async def test_temporary_folders_are_limited(small):
+    """What can be written outside the workspace has a size, and filling it harms the command that does it only."""
+    async with small() as opened:
+        for folder in ("/tmp", "$HOME", "/dev/shm", "/var/tmp", "/run/ooda"):
+            result = await opened.sandbox.exec(f"head -c 100000000 /dev/zero > {folder}/fill")
+            assert "No space" in result.output.head, (folder, result)
+            used = int(await opened.sh(f"stat -c %s {folder}/fill"))
+            assert used <= 17 * MIB
+        assert await opened.sh("cd /workspace && echo fine") == "fine\n"
+        await opened.sh("rm -f /tmp/fill $HOME/fill /dev/shm/fill /var/tmp/fill /run/ooda/fill")
+        assert await opened.sh("export A=1; echo works") == "works\n"
+
+
+FILL = {
+    "one-file": "dd if=/dev/zero of=big bs=1M count=240 2>/dev/null; sleep 9",
+    "small-files": 'python3 -c \'for i in range(9000): open(str(i), "wb").write(b"x" * 20000)\'; sleep 9',
+    "empty-files": "mkdir e; seq 1 30000 | (cd e && xargs touch); sleep 9",
+    "hidden": "mkdir d; cd d; chmod 300 .; dd if=/dev/zero of=big bs=1M count=200 2>/dev/null; sleep 9",
+}
+
+
+@pytest.mark.parametrize("how", FILL)
+async def test_a_workspace_that_outgrows_its_quota_ends_the_command(small, how):
+    """Above the quota the command is ended and says why; the next one may clean up."""
+    async with small() as opened:
+        result = await opened.sandbox.exec(FILL[how], timeout_s=30)
+        assert result.limit == "disk", result
+        assert "disk-quota" in opened.sandbox.report.missing
+        assert await opened.sh("cd /workspace; chmod -R u+rwx .; rm -rf ./*; echo cleaned") == "cleaned\n"
+        await opened.sandbox.write("again", b"1")
+
+
+async def test_a_single_file_has_a_largest_size(small):
+    """The limit for one file holds for commands and file tools alike."""
+    async with small() as opened:
+        result = await opened.sandbox.exec(
+            "truncate -s 300M giant; dd if=/dev/zero of=giant bs=1M seek=300 count=1 2>&1"
+        )
+        assert result.exit_code != 0
+        assert not (opened.workspace / "giant").exists() or (opened.workspace / "giant").stat().st_size <= 256 * MIB
+
+
+async def test_descriptors_are_limited(small):
+    """A command can open so many files and no more, and nobody else runs out."""
+    async with small() as opened:
+        script = "n = []\ntry:\n while True: n.append(open('/dev/null'))\nexcept OSError: print(len(n))\n"
+        await opened.sandbox.write("fds.py", script.encode())
+        assert 200 < int(await opened.sh("python3 fds.py")) < 256
+        assert await opened.sh("echo fine") == "fine\n"
+
+
+async def test_no_core_is_dumped(box):
+    """A crash leaves no image of memory in the workspace."""
+    await box.sandbox.exec("mkdir -p crash; cd crash; kill -ABRT $$")
+    assert await box.sh("ls -A /workspace/crash") == ""
+
+
+@pytest.mark.parametrize("size", [200_000_000, pytest.param(1_000_000_000, marks=pytest.mark.soak)])
+async def test_a_flood_costs_this_process_little(box, size):
+    """Output is cut where it is made: our memory grows by less than 20 MB, and the total is still told."""
+    before = _peak_kib()
+    result = await box.sandbox.exec(f"head -c {size} /dev/zero", timeout_s=60)
+    assert result.output.total_bytes == size
+    assert len(result.output.head) + len(result.output.tail) <= 131_072
+    assert _peak_kib() - before < 20 * 1024
+
+
+async def test_a_line_without_end_and_odd_bytes_are_cut_like_any(box):
+    """No line break is waited for, and characters cut in two do not spoil their neighbours."""
+    result = await box.sandbox.exec('python3 -c \'print("ü" * 200001, end="")\'')
+    assert set(result.output.head) == set(result.output.tail) == {"ü"}
+    kept = (len(result.output.head) + len(result.output.tail)) * 2
+    assert result.output.dropped_bytes == 400_002 - kept
+
+
+async def test_escapes_cannot_hide_what_follows(box):
+    """An unfinished terminal sequence does not swallow the lines after it."""
+    assert await box.sh(r"printf 'before\033]0;title'; echo; echo after; printf '\033P'; echo; echo last") == (
+        "before\nafter\n\nlast\n"
+    )
+
+
+def _peak_kib() -> int:
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1])
