@@ -190,6 +190,14 @@ _WRAPPERS: Final[dict[str, _Wrapper]] = {
     "chrt": _wrapper("-T -P -D", 1),
     "taskset": _wrapper("", 1),
     "nohup": _wrapper(),
+    "noglob": _wrapper(),
+    "nocorrect": _wrapper(),
+    "pkexec": _wrapper("--user"),
+    "systemd-run": _wrapper("-p --property -u --unit --slice -E --setenv --uid --gid"),
+    "systemd-inhibit": _wrapper("--what --who --why --mode"),
+    "xvfb-run": _wrapper("-n -s --server-args -f -e"),
+    "firejail": _wrapper(),
+    "entr": _wrapper(),
     "setsid": _wrapper(),
     "stdbuf": _wrapper("-i -o -e --input --output --error"),
     "timeout": _wrapper("-k --kill-after -s --signal", 1),
@@ -218,6 +226,27 @@ _WRAPPERS: Final[dict[str, _Wrapper]] = {
     ),
     "parallel": _wrapper("-j --jobs -a -n -N -L -I --colsep --delay --timeout"),
 }
+_RUNNERS: Final = {
+    "uv": "run",
+    "poetry": "run",
+    "pipenv": "run",
+    "pdm": "run",
+    "hatch": "run",
+    "rye": "run",
+    "conda": "run",
+    "mamba": "run",
+    "micromamba": "run",
+    "dotenv": "run",
+    "doppler": "run",
+    "op": "run",
+    "bundle": "exec",
+    "mise": "exec",
+    "asdf": "exec",
+    "aws-vault": "exec",
+    "direnv": "exec",
+}
+"""Programs that run another one behind their own word: `uv run pytest`."""
+_OWN_OPERAND: Final = frozenset({"direnv", "aws-vault"})
 _CHROOT: Final = "chroot"
 _SSH_VALUES: Final = _options("-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w")
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "fish", "rbash"})
@@ -414,6 +443,8 @@ class Script:
             self._run_remote(words)
         elif name == _CHROOT and len(words) > 2:
             self._unwrap(words[2:], [], (*wrappers, name))
+        elif len(words) > 2 and words[1].text == _RUNNERS.get(name):
+            self._run_by_runner(name, words[2:], wrappers)
 
     def _change_folder(self, words: list[Word]) -> None:
         folders = [word for word in words[1:] if not word.text.startswith("-")]
@@ -488,6 +519,16 @@ class Script:
             if inner:
                 self._unwrap(inner, [], (*wrappers, "find"))
             at = end + 1
+
+    def _run_by_runner(self, name: str, words: list[Word], wrappers: tuple[str, ...]) -> None:
+        at = 0
+        while at < len(words) and words[at].text.startswith("-"):
+            at += 1
+            if words[at - 1].text == "--":
+                break
+        inner = words[at + (name in _OWN_OPERAND) :]
+        if inner:
+            self._unwrap(inner, [], (*wrappers, name))
 
     def _run_remote(self, words: list[Word]) -> None:
         at = 1

@@ -26,12 +26,11 @@ from ooda.governance.shell_commands import (
     SimpleCommand,
     Word,
 )
-from ooda.governance.shell_words import WordReader, words_of
+from ooda.governance.shell_words import MAX_DEPTH, WordReader, words_of
 
 __all__ = ["Redirect", "ShellText", "SimpleCommand", "parse_shell"]
 
 _MAX_LENGTH: Final = 100_000
-_MAX_DEPTH: Final = 24
 
 _FUNCTION: Final = re.compile(
     r"function[ \t]+(?P<a>[^\s(){};&|<>]+)[ \t]*(?:\([ \t]*\))?|(?P<b>[^\s(){};&|<>=\"'$`\\]+)[ \t]*\([ \t]*\)"
@@ -62,7 +61,7 @@ def parse_shell(text: str, cwd: str = "") -> ShellText:
 
 def _read_script(script: Script, text: str) -> None:
     """Add the commands of a text to a script; what is not understood is noted there."""
-    if script.depth >= _MAX_DEPTH:
+    if script.depth >= MAX_DEPTH:
         script.note("it is nested too deeply")
         return
     script.depth += 1
@@ -142,9 +141,7 @@ class _Reader(WordReader):
     # -- commands ---------------------------------------------------------------------------------------
 
     def _read_command(self) -> None:
-        if self.depth >= _MAX_DEPTH:
-            raise NotUnderstoodError("it is nested too deeply")
-        self.depth += 1
+        self.deepen()
         if self.text.startswith("((", self.at):
             self._read_arithmetic()
             self._read_redirects_behind()

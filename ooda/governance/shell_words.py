@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from ooda.governance.shell_commands import NotUnderstoodError, Word
 
-__all__ = ["Piece", "WordReader", "words_of"]
+__all__ = ["MAX_DEPTH", "Piece", "WordReader", "words_of"]
 
 Piece = tuple[str, Literal["plain", "quoted", "unknown", "gap"]]
 """Text and how it stood there; a gap is where the value of a variable is split into words."""
@@ -27,6 +27,7 @@ _ANSI: Final = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f"
 _ANSI_CODE: Final = re.compile(r"x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|U([0-9A-Fa-f]{1,8})|([0-7]{1,3})")
 _MAX_WORDS: Final = 64
 """Words one brace expansion may give."""
+MAX_DEPTH: Final = 24
 
 
 class WordReader:
@@ -52,6 +53,16 @@ class WordReader:
     def read_inner_text(self, text: str) -> None:
         """Read the commands of a backquoted text."""
         raise NotImplementedError
+
+    def deepen(self) -> None:
+        """One level further in; too many are not followed.
+
+        Raises:
+            NotUnderstoodError: the text is nested more than `MAX_DEPTH` deep.
+        """
+        if self.depth >= MAX_DEPTH:
+            raise NotUnderstoodError("it is nested too deeply")
+        self.depth += 1
 
     # -- steps ----------------------------------------------------------------------------------------------
 
@@ -249,6 +260,7 @@ class WordReader:
             self._put_value(pieces, simple.group(1), is_quoted=is_quoted)
             return
         self.at += 2
+        self.deepen()
         ignored: list[Piece] = []
         while self.at < len(self.text) and self.text[self.at] != "}":
             letter = self.text[self.at]
@@ -265,6 +277,7 @@ class WordReader:
         if self.at >= len(self.text):
             raise NotUnderstoodError("a `${` is never closed")
         self.at += 1
+        self.depth -= 1
         pieces.append((self.text[start : self.at], "unknown"))
 
     def _read_ansi(self, pieces: list[Piece]) -> None:
@@ -327,7 +340,9 @@ def _braced(pieces: list[Piece]) -> list[list[Piece]]:
     return [_joined(alternative) for alternative in _expanded(letters)[:_MAX_WORDS]]
 
 
-def _expanded(letters: list[Piece]) -> list[list[Piece]]:
+def _expanded(letters: list[Piece], depth: int = 0) -> list[list[Piece]]:
+    if depth > MAX_DEPTH:
+        raise NotUnderstoodError("its braces are nested too deeply")
     for start, piece in enumerate(letters):
         if piece != ("{", "plain"):
             continue
@@ -346,11 +361,11 @@ def _expanded(letters: list[Piece]) -> list[list[Piece]]:
         if len(commas) == 1:
             continue
         bounds = [*commas, place]
-        rests = _expanded(letters[place + 1 :])
+        rests = _expanded(letters[place + 1 :], depth + 1)
         found = [
             letters[:start] + middle + rest
             for left, right in pairwise(bounds)
-            for middle in _expanded(letters[left + 1 : right])
+            for middle in _expanded(letters[left + 1 : right], depth + 1)
             for rest in rests
         ]
         if len(found) > _MAX_WORDS:
