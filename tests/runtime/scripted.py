@@ -150,6 +150,11 @@ def replied(
 # -- the run ----------------------------------------------------------------------------------------------
 
 
+def _text_of(body: Body) -> str:
+    """A text, or something in its place when it is kept elsewhere: these tests have no elsewhere."""
+    return body.text if body.ref is None else f"text {body.ref.digest}"
+
+
 class Run:
     """One run: its state, its journal and its prompt, moved by `feed`."""
 
@@ -159,7 +164,7 @@ class Run:
         self.limits = limits or Limits()
         self.state = RunState(run=run)
         self.journal: list[Entry] = []
-        self.prompt = Prompt(lambda text: text.text, plan_tools=frozenset({"plan"}))
+        self.prompt = Prompt(_text_of, plan_tools=frozenset({"plan"}))
         self.commands: tuple[Command, ...] = ()
         """What the last event asked for."""
         self.asked: list[Command] = []

@@ -141,6 +141,14 @@ def test_a_model_cannot_start_a_program_or_a_child_that_its_phase_does_not_offer
     assert offered.commands == (Spawn(call="s", agent="triage", task=arguments_of(incident="7")),)
 
 
+def test_a_tool_of_another_server_is_called_through_the_gate_like_any() -> None:
+    """A name with a colon is a program or a child only when it says `cli` or `spawn`; unknown ones go alone."""
+    run = Run(agent(model_phase("work", tools=("tickets:find", "read"))))
+    run.start()
+    run.reply(call("t", "tickets:find", ticket=7), READ_A)
+    assert run.commands == (CallTool("t", "tickets:find", arguments_of(ticket=7)),)
+
+
 def test_a_policy_may_start_a_child_run_whose_end_is_a_result() -> None:
     """The child's spending is the parent's, and only success is ok."""
 

@@ -87,6 +87,7 @@ def test_three_replies_in_a_row_that_do_nothing_end_the_run_as_stuck() -> None:
         run.reply()
     assert run.commands == (Stop("stuck", "3 replies in a row held no tool call."),)
     assert run.events(LimitReached) == [LimitReached(limit="stuck", value=3, cap=3)]
+    assert len(run.events(Observed)) == 2, "the last one is not told what nobody will read"
 
 
 def test_a_reply_with_calls_makes_the_silent_ones_before_it_forgotten() -> None:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from ooda.events import LimitReached, Observed
+from ooda.events import BlobRef, Body, LimitReached, Observed, ToolReturned
 from ooda.runtime.commands import CallModel, Stop
 from ooda.runtime.state import Fingerprint
 from ooda.runtime.stuck import KEPT, fingerprint, judge
@@ -94,6 +94,7 @@ def test_repeating_a_call_is_told_once_and_then_ends_the_run() -> None:
     repeat(run, 4, ("read", "a.py", "same"))
     assert [(stop.status, "after being told" in stop.reason) for stop in run.wanted(Stop)] == [("stuck", True)]
     assert [limit.limit for limit in run.events(LimitReached)] == ["stuck"]
+    assert len(run.events(Observed)) == 1
 
 
 def test_the_same_call_with_new_results_is_progress() -> None:
@@ -129,6 +130,18 @@ def test_a_repeated_batch_is_seen_whatever_the_order_of_completion(orders: tuple
         for position in order:
             run.returns(ids[position], f"text of {ids[position][0]}")
     assert len(run.events(Observed)) == 1
+
+
+@pytest.mark.parametrize(("digests", "stuck"), [(("d",) * 4, True), (("d", "e", "d", "f"), False)])
+def test_long_results_are_compared_by_their_digests(digests: tuple[str, ...], stuck: bool) -> None:
+    """A result kept as a blob is the same when its contents are."""
+    run = started()
+    for turn, digest in enumerate(digests):
+        run.reply(call(f"r{turn}", "read", path="big.log"))
+        run.begin(f"r{turn}")
+        body = Body(ref=BlobRef(digest * 64, 100_000))
+        run.feed(ToolReturned(call=f"r{turn}", tool="read", status="ok", text=body))
+    assert bool(run.events(Observed)) is stuck
 
 
 def test_refusals_and_interruptions_count_like_any_result() -> None:
