@@ -32,7 +32,7 @@ from ooda.governance.levels import level_named
 from ooda.governance.model_door import ModelDoor
 from ooda.governance.operations import operation_named
 from ooda.governance.policy import DoorPolicy
-from ooda.governance.prices import PriceRow
+from ooda.governance.prices import FREE, PriceRow
 from ooda.governance.recorder import Recorder
 from ooda.models.replay import ReplayModel
 from ooda.models.request import ModelAccess
@@ -252,13 +252,15 @@ def _model(session: Session, launch: Launch, kind: RunKind) -> ModelAccess:
 
 
 def _price(session: Session, kind: RunKind, access: ModelAccess, *, is_replay: bool) -> PriceRow:
-    """The model's price; a model on this machine and a replay cost nothing.
+    """The model's price; a replay costs nothing, nor does a model on this machine that no price file names.
 
     Raises:
         ConfigError: nobody knows the price, and money is capped; the message holds the line to add.
     """
-    is_free = is_replay or bool(getattr(access, "is_loopback", False))
-    row = session.prices.find(access.name, "http://127.0.0.1" if is_free else kind.base_url)
+    if is_replay:
+        return FREE
+    is_local = bool(getattr(access, "is_loopback", False))
+    row = session.prices.find(access.name, "http://127.0.0.1" if is_local else kind.base_url)
     if row is None:
         raise ConfigError(
             f"model {access.name!r} has no known price, and money is capped, so it is not asked. Add its price to a "

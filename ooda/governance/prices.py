@@ -19,7 +19,7 @@ import msgspec
 from ooda.errors import ConfigError, ModelOutputError, nearest
 from ooda.events import Usage
 
-__all__ = ["MAX_TOKENS", "PriceBook", "PriceRow", "Rates", "Tier", "checked_usage"]
+__all__ = ["FREE", "MAX_TOKENS", "PriceBook", "PriceRow", "Rates", "Tier", "checked_usage"]
 
 MAX_TOKENS: Final = 2**40
 """More tokens than this in one call is a provider's mistake, not a bill."""
@@ -149,7 +149,8 @@ def checked_usage(usage: Usage) -> Usage:
     return usage
 
 
-_LOOPBACK: Final = PriceRow("loopback", Rates(0, 0, 0, 0), source="a server on this machine costs nothing")
+FREE: Final = PriceRow("loopback", Rates(0, 0, 0, 0), source="a server on this machine costs nothing")
+"""What a model on this machine costs, and a replay."""
 
 _ROUTERS: Final = ("openrouter/", "litellm_proxy/", "vercel_ai_gateway/")
 _VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -198,6 +199,8 @@ class PriceBook:
         """Rows by name, and further names for some of them; `.` and `-` are the same, case does not count."""
         self._aliases = {_key(name): _key(target) for name, target in (aliases or {}).items()}
         self._rows = {_key(name): row for name, row in rows.items()}
+        self._own: set[str] = set()
+        """Names priced by the project's file, which also knows what its own servers cost."""
 
     @classmethod
     def load(cls, override: Path | None = None) -> PriceBook:
@@ -212,23 +215,22 @@ class PriceBook:
             book._aliases.update({_key(name): _key(target) for name, target in aliases.items()})
             for name, row in rows.items():
                 # A name the table has for one of its rows replaces that row, under all its names.
-                book._rows[book._aliases.get(_key(name), _key(name))] = row
+                key = book._aliases.get(_key(name), _key(name))
+                book._rows[key] = row
+                book._own.add(key)
         return book
 
     def find(self, model: str, base_url: str | None = None) -> PriceRow | None:
         """The price of a model as people and settings name it, or None when nobody knows it.
 
         Understands `vendor/model` and `vendor:model`, a router in front (`openrouter/…`), routing hints behind
-        (`:exacto`), dates (`-2025-08-07`), and dots for dashes. A server on this machine costs nothing.
+        (`:exacto`), dates (`-2025-08-07`), and dots for dashes. A server on this machine costs nothing, unless the
+        project's file prices the model itself (a gateway that listens here and bills elsewhere).
         """
+        keys = [self._aliases.get(name, name) for name in _spellings(model)]
         if base_url and _is_loopback(base_url):
-            return _LOOPBACK
-        for name in _spellings(model):
-            key = self._aliases.get(name, name)
-            row = self._rows.get(key)
-            if row is not None:
-                return row
-        return None
+            return next((self._rows[key] for key in keys if key in self._own), FREE)
+        return next((self._rows[key] for key in keys if key in self._rows), None)
 
     def names(self) -> list[str]:
         """The names of all rows, sorted."""

@@ -203,6 +203,21 @@ def test_a_server_on_this_machine_costs_nothing_whatever_its_model(url: str) -> 
     assert (found.name, found.cost_nano(Usage(10**6, 0, 0, 10**6)), found.worst_case_nano(10**6)) == ("loopback", 0, 0)
 
 
+def test_a_project_may_price_its_own_server_on_this_machine(tmp_path: Path) -> None:
+    """A gateway may listen on loopback and bill elsewhere: only the model its file names costs something."""
+    file = tmp_path / "prices.toml"
+    file.write_text('[models]\n"gateway/large" = { input = 3.0, output = 15.0 }\n')
+    book = PriceBook.load(file)
+
+    priced = book.find("gateway/large", "http://127.0.0.1:4000/v1")
+    others = book.find("gpt-5", "http://127.0.0.1:4000/v1")
+
+    assert priced is not None
+    assert (priced.name, priced.cost_nano(Usage(10**6, 0, 0, 0))) == ("gateway/large", 3_000_000_000)
+    assert others is not None
+    assert others.name == "loopback"
+
+
 @pytest.mark.parametrize(
     "url",
     [
