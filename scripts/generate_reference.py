@@ -8,6 +8,8 @@ Each page is a function from nothing to text. Run it after changing a setting or
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -17,9 +19,14 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ooda import events
 from ooda.amounts import format_duration
+from ooda.cli.exits import EXIT, USAGE
+from ooda.cli.main import parser as command_line
 from ooda.config import reference
 from ooda.errors import TaskSpecError
+from ooda.governance.levels import Cell, Level, cell
+from ooda.governance.operations import Operation
 from ooda.problems import allowed, field_model, says
 from ooda.task import KINDS, load_task_text, task_schema
 from ooda.task.parts import TaskBase
@@ -185,11 +192,158 @@ def _value(spec: dict[str, Any], is_required: bool) -> str:
     return "required" if is_required else f"`{json.dumps(spec['default'])}`" if "default" in spec else ""
 
 
+_COMMON = {
+    "form": "`--json` gives the result as one JSON object, `--jsonl` as JSON lines (of `run`: its events, then the result)",
+    "quiet": "`--quiet` keeps progress and hints off standard error",
+    "color": "`--color always` or `never` instead of what the terminal suggests",
+    "overrides": "`--set NAME=VALUE` overrides one [setting](settings.md) for this command; repeat it for more",
+}
+"""Arguments of nearly every command, by destination: told once."""
+
+
+def command_page() -> str:
+    """Every command with its arguments, as `--help` says them."""
+    parts = [
+        "# Commands\n",
+        GENERATED,
+        "For whoever types `ooda`: every command and its arguments. `ooda COMMAND --help` says the same. Results go to "
+        "standard output, progress and messages to standard error; the [exit codes](exit-codes.md) are one table.\n",
+        "Where a usage line names them:\n",
+        "".join(f"- {said}.\n" for said in _COMMON.values()),
+    ]
+    for leaf in _leaves(command_line()):
+        parts += [f"\n## {leaf.prog}\n", f"{leaf.description}\n", f"```text\n{_usage(leaf)}\n```\n"]
+        rows = [_argument(action) for action in leaf._actions if action.dest not in {"help", *_COMMON}]
+        if rows:
+            parts.append("\n| argument | meaning |\n" + _rule(2) + "".join(map(_row, rows)))
+    return _page(parts)
+
+
+def _leaves(parser: argparse.ArgumentParser) -> Iterable[argparse.ArgumentParser]:
+    """The commands that do something, in the order of the help text."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield parser
+    for group in groups:
+        for command in group.choices.values():
+            yield from _leaves(command)
+
+
+def _usage(leaf: argparse.ArgumentParser) -> str:
+    """The usage in one line, however wide the terminal is."""
+    words = leaf.format_usage().removeprefix("usage: ").split()
+    return " ".join(word for word in words if word != "[-h]")
+
+
+def _argument(action: argparse.Action) -> tuple[str, str]:
+    name = ", ".join(action.option_strings) or action.metavar or action.dest
+    if action.option_strings and action.nargs != 0:
+        values = "{" + ",".join(action.choices) + "}" if action.choices else action.metavar or action.dest.upper()
+        name += f" {values}"
+    return f"`{name}`", action.help or ""
+
+
+_EXITS = {
+    "success": ("done, and checked by validators", ""),
+    "failed": ("the work could not be done, or something broke", "read the reason; `ooda runs show RUN`"),
+    "refused": ("governance said no", "the message names the operation and what would permit it"),
+    "budget_exceeded": ("the next call might have passed a cap", "raise the cap it names, or wait for its window"),
+    "step_limit": ("the run made as many steps as it may", "`ooda runs resume RUN` after raising `limits`"),
+    "stuck": ("the same calls gave the same results again and again", "look at the last steps; say more in the task"),
+    "model_unavailable": ("no model could be asked", "the message says what to set; then `ooda runs resume RUN`"),
+    "unverified": ("done and pushed, but nothing could check it", "name commands under `validation:` in the task"),
+    "waiting": ("a person has to answer, and nobody is at the terminal", "`ooda approvals list`, then resume"),
+    "timeout": ("the run used its active time up", "raise `limits.wall_clock`, then resume"),
+    "cancelled": ("interrupted by Ctrl-C or SIGTERM", "`ooda runs resume RUN`"),
+}
+
+
+def exit_page() -> str:
+    """Exit codes, with what they mean and what to do."""
+    rows = [(str(code), status, *_EXITS[status]) for status, code in EXIT.items()]
+    rows.append((str(USAGE), "", "wrong arguments, task spec or setting", "the message names each mistake"))
+    table = "\n| code | status of the run | meaning | what to do |\n" + _rule(4)
+    return _page(
+        [
+            "# Exit codes\n",
+            GENERATED,
+            "For scripts around `ooda`: what its exit code says. A run that stopped with anything but success can be "
+            "resumed, and nothing is repeated by that.\n",
+            table + "".join(_row(row) for row in sorted(rows, key=lambda row: int(row[0]))),
+        ]
+    )
+
+
+def event_page() -> str:
+    """Every kind of event with its fields."""
+    parts = [
+        "# Events of a journal\n",
+        GENERATED,
+        "For whoever reads journals, cassettes or `ooda run --jsonl`: each line is one event, its `kind` says which. "
+        "*Derived* events are what the core concluded; a replay computes them again and compares. Fields at their "
+        "default are left out. Texts are `Body`: `text`, or above 4 KiB a `ref` to a blob.\n",
+    ]
+    for kind in (events.Body, events.BlobRef, events.Usage, events.Limits, events.ToolCall, *get_args(events.Event)):
+        parts += [f"\n## {kind.__name__}\n", f"{inspect.cleandoc(kind.__doc__ or '')}\n"]
+        rows = _documented(kind)
+        if rows:
+            parts.append("\n| field | type | meaning |\n" + _rule(3) + "".join(map(_row, rows)))
+    return _page(parts)
+
+
+def _documented(kind: type) -> list[tuple[str, str, str]]:
+    """The fields of a class: as JSON names them, their type, and the text below each."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    rows = []
+    for node, after in zip(definition.body, [*definition.body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign):
+            assert isinstance(node.target, ast.Name)
+            said = ""
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                said = " ".join(str(after.value.value).split())
+            name = {"kind_": "type"}.get(node.target.id, node.target.id)
+            rows.append((f"`{name}`", f"`{ast.unparse(node.annotation)}`", said))
+    return rows
+
+
+_CELLS = {Cell.ALLOW: "yes", Cell.GRANT: "if granted", Cell.LOW_RISK: "if low risk", Cell.DENY: "no"}
+
+
+def permission_page() -> str:
+    """What each level may do."""
+    head = ("operation", "risk", "what it is", *(level.word for level in Level))
+    rows = [
+        (
+            f"`{operation}`",
+            operation.risk.name.lower(),
+            operation.description,
+            *(_CELLS[cell(operation, level)] for level in Level),
+        )
+        for operation in Operation
+    ]
+    return _page(
+        [
+            "# Operations and levels\n",
+            GENERATED,
+            "For whoever grants permissions: what an agent of each level may do before rules, labels and budgets are "
+            "asked. *If granted*: the task's `grants` name it, otherwise a person is asked. *If low risk*: the change "
+            "is documentation or user interface, judged by the host, otherwise no. A rollback is judged as a "
+            "deployment to the environment it happens in; the row shows production.\n",
+            "\n" + _row(head) + _rule(len(head)) + "".join(map(_row, rows)),
+        ]
+    )
+
+
 PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "settings.md": settings_page,
     REFERENCE / "task.md": task_page,
     REFERENCE / "task.schema.json": schema_page,
     REFERENCE / "tools.md": tools_page,
+    REFERENCE / "commands.md": command_page,
+    REFERENCE / "exit-codes.md": exit_page,
+    REFERENCE / "events.md": event_page,
+    REFERENCE / "permissions.md": permission_page,
 }
 
 
