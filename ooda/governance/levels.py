@@ -144,9 +144,7 @@ def permit(
                 f"add it to `grants` or let a person answer",
             )
         case Cell.LOW_RISK if is_low_risk:
-            return Permit(
-                "allow", f"`{operation}` of a documentation or interface change is allowed at {level.word}"
-            )
+            return Permit("allow", f"`{operation}` of a documentation or interface change is allowed at {level.word}")
         case _:
             return Permit("deny", _why_denied(operation, judged, level))
 
@@ -155,7 +153,5 @@ def _why_denied(operation: Operation, judged: Operation, level: Level) -> str:
     if judged is Operation.CHANGE_GOVERNANCE:
         return "agents cannot change governance; a person does it with the command line"
     needed = next(above for above in Level if _TABLE[judged][above] in (Cell.ALLOW, Cell.GRANT))
-    also = (
-        " (or a change of documentation or interface only)" if _TABLE[judged][level] is Cell.LOW_RISK else ""
-    )
+    also = " (or a change of documentation or interface only)" if _TABLE[judged][level] is Cell.LOW_RISK else ""
     return f"`{operation}` needs level {needed.word}{also}; this run has {level.word}"

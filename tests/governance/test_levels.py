@@ -115,9 +115,7 @@ def test_prod_low_risk_changes_documentation_and_interface_only(operation: Opera
     ("place", "as_operation"),
     [("preview", Operation.DEPLOY_PREVIEW), ("staging", Operation.DEPLOY_STAGING)],
 )
-def test_a_rollback_needs_the_level_of_a_deployment_there(
-    place: Environment, as_operation: Operation
-) -> None:
+def test_a_rollback_needs_the_level_of_a_deployment_there(place: Environment, as_operation: Operation) -> None:
     """Undoing what an agent may deploy must not need more than deploying it."""
     for level in Level:
         undo = permit(Operation.ROLLBACK, level, environment=place).decision

@@ -42,9 +42,7 @@ def test_the_list_is_the_contracts_list() -> None:
     [(operation.value, operation) for operation in Operation]
     + [("deploy_sandbox", Operation.DEPLOY_PREVIEW), ("deploy_prod", Operation.DEPLOY_PRODUCTION)],
 )
-def test_an_operation_is_found_by_its_word_or_the_words_of_the_ops_logs(
-    word: str, expected: Operation
-) -> None:
+def test_an_operation_is_found_by_its_word_or_the_words_of_the_ops_logs(word: str, expected: Operation) -> None:
     """Names come from task specs and from older logs."""
     assert operation_named(word) is expected
 
