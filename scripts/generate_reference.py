@@ -193,7 +193,7 @@ def _value(spec: dict[str, Any], is_required: bool) -> str:
 
 
 _COMMON = {
-    "form": "`--json` gives the result as one JSON object, `--jsonl` as JSON lines (of `run`: its events, then the result)",
+    "form": "`--json` gives the result as one JSON object, `--jsonl` as JSON lines (`run`: its events first)",
     "quiet": "`--quiet` keeps progress and hints off standard error",
     "color": "`--color always` or `never` instead of what the terminal suggests",
     "overrides": "`--set NAME=VALUE` overrides one [setting](settings.md) for this command; repeat it for more",
