@@ -279,7 +279,6 @@ class Observing(Deciding):
         self._wait_for(ask)
         if lapses_ns:
             self._arm_approval(event.approval, lapses_ns)
-        self._issue()
 
     def _approval_answered(self, event: ApprovalAnswered) -> None:
         call = next((c for c in self.state.calls if c.waiting == event.approval and c.call == event.call), None)

@@ -178,7 +178,9 @@ def test_calls_that_were_open_at_the_end_are_taken_up_again() -> None:
     run.returns("a")
     time_up(run)
     run.feed(Stopped(status="timeout", reason="time"))
+    assert (run.state.life, run.state.status, run.state.reason) == ("stopped", "timeout", "time")
     run.resume(Limits())
+    assert (run.state.life, run.state.status, run.state.reason) == ("running", "", "")
     assert run.tools_called == ["w"]
 
 
@@ -205,6 +207,7 @@ def test_a_begun_child_is_spawned_again_and_found_by_its_id() -> None:
     run.start()
     run.reply(call("c", "spawn:triage"))
     run.feed(ChildStarted(call="c", run="run-2", agent="triage"))
+    assert [begun.call for begun in run.state.open_started] == ["c"]
     run.resume()
     assert [command.call for command in run.wanted(Spawn)] == ["c"]
 

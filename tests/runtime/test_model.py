@@ -26,6 +26,23 @@ def test_a_model_call_names_the_prefix_of_the_journal_it_is_rendered_from() -> N
     assert (command.reply_tokens, command.tools) == (512, run.spec.phases[0].tools)
 
 
+def test_an_intent_is_known_from_its_record_to_its_answer() -> None:
+    """Whoever takes the run up must close exactly the calls that may have been sent."""
+    run = started()
+    assert not run.state.asked
+    run.intend()
+    assert run.state.asked
+    run.fail("output")
+    assert not run.state.asked
+    run.intend()
+    run.reply_with([call("r", "read")])
+    assert (run.state.ask, run.state.asked) == ("", False)
+    run.returns("r")
+    run.intend()
+    run.resume()
+    assert not run.state.asked
+
+
 def test_every_model_call_has_an_id_of_its_own() -> None:
     """Also when it is asked again after a failure or a restart."""
     run = started()
@@ -107,6 +124,7 @@ def test_a_model_that_declines_ends_the_run_with_its_words(finish: str) -> None:
     run = started()
     run.reply(content="I cannot help with that.", finish=finish)
     assert run.commands == (Stop("failed", f"The model declined to answer ({finish}): I cannot help with that."),)
+    assert run.events(Decided) == []
 
 
 def test_an_empty_reply_leaves_no_empty_message_in_the_prompt() -> None:

@@ -201,6 +201,7 @@ def test_an_unknown_outcome_waits_for_a_persons_decision_without_a_deadline() ->
     assert run.tools_called == []
     run.resume()
     assert (run.tools_called, run.state.life) == ([], "waiting")
+    assert [command.timer for command in run.wanted(SetTimer)] == ["wall_clock"]
 
 
 def test_a_person_says_that_the_effect_happened() -> None:
@@ -239,6 +240,17 @@ def test_a_reply_without_calls_is_the_persons_turn_and_their_message_the_models(
     run.say("Mend it.")
     assert len(run.wanted(CallModel)) == 1
     assert run.messages[-1] == {"role": "user", "content": "Mend it."}
+
+
+def test_a_message_forgives_the_silent_replies_before_it() -> None:
+    """Three in a row end a run; the person's word begins a new row."""
+    run = chatting()
+    for _ in range(3):
+        run.reply()
+        run.reply()
+        run.reply(content="Sorry.")
+        run.say("go on")
+    assert run.state.stopping is None
 
 
 def test_a_message_in_the_middle_of_the_work_is_shown_and_interrupts_nothing() -> None:
