@@ -96,6 +96,12 @@ def judge(
     is_untrusted = label.integrity is Integrity.UNTRUSTED
     if is_secret and sink.is_egress and not is_named:
         return Judged("deny", f"this run has seen secrets, and the task does not name {what}, so nothing leaves to it")
+    if is_untrusted and not is_named and sink.risk is Risk.HIGH and not is_attended:
+        return Judged(
+            "deny",
+            f"untrusted text led to `{operation}` of {what}, which the task does not name, and nobody can be asked; "
+            "name it in the task",
+        )
     if is_secret and is_untrusted:
         # All three of the Rule of Two: a person, even where the task names the target.
         return Judged(
@@ -105,11 +111,5 @@ def judge(
         return Judged("allow", "the task names every target" if is_named else "only trusted text led here")
     if not is_untrusted and sink.risk is not Risk.HIGH:
         return Judged("allow", f"no untrusted text led here, and `{operation}` is easily taken back")
-    if is_untrusted and sink.risk is Risk.HIGH and not is_attended:
-        return Judged(
-            "deny",
-            f"untrusted text led to `{operation}` of {what}, which the task does not name, and nobody can be asked; "
-            "name it in the task",
-        )
     led = "untrusted text led" if is_untrusted else "text that no person wrote led"
     return Judged("ask", f"{led} to `{operation}` of {what}, which the task does not name")

@@ -90,6 +90,8 @@ def test_untrusted_secret_and_change_together_need_a_person_even_on_a_named_targ
         (SECRET_TRUSTED, Operation.NOTIFY, True, True, "allow"),
         (SECRET_TRUSTED, Operation.STOP_WORKSPACE, False, True, "allow"),
         (SECRET_UNTRUSTED, Operation.USE_NETWORK, False, True, "deny"),
+        (SECRET_UNTRUSTED, Operation.STOP_WORKSPACE, False, False, "deny"),
+        (SECRET_UNTRUSTED, Operation.STOP_WORKSPACE, False, True, "ask"),
         (TRUSTED, Operation.CHANGE_GOVERNANCE, True, True, "deny"),
     ],
 )
