@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ooda.events import BlobRef, Body, Foreign, Limits, ModelReplied, Observed, SkillActivated
+from ooda.events import BlobRef, Body, ChildStopped, Foreign, Limits, ModelReplied, Observed, SkillActivated
 from ooda.runtime.commands import CallModel
 from ooda.runtime.compaction import digest_text
 from ooda.runtime.context import Prompt, request_digest
@@ -141,6 +141,22 @@ def test_however_a_call_ends_the_provider_sees_exactly_one_result(end: Callable[
     assert_valid(run.messages)
 
 
+def test_the_end_of_a_child_run_is_the_result_of_the_call_that_started_it() -> None:
+    """A model that may delegate reads what came of it."""
+    run = started(model_phase("work", tools=("spawn:triage",)))
+    run.reply(call("c", "spawn:triage"))
+    run.feed(ChildStopped(call="c", run="run-2", status="success", text=Body("a full disk")))
+    assert run.messages[-1] == {"role": "tool", "tool_call_id": "c", "content": "a full disk"}
+    assert_valid(run.messages)
+
+
+def test_a_skill_is_shown_when_it_is_activated() -> None:
+    """Enclosed, with its name."""
+    run = started()
+    run.feed(SkillActivated(name="pytest", digest="d", body=Body("Run pytest -q.")))
+    assert run.messages[-1] == {"role": "user", "content": "<skill name='pytest'>\nRun pytest -q.\n</skill>"}
+
+
 def test_the_calls_of_a_policy_are_no_part_of_the_conversation() -> None:
     """The model never asked for them; a result without its call is an error at every provider."""
     run = started(policy_phase("clone", _clone), model_phase("work"))
@@ -206,10 +222,14 @@ def test_the_last_turns_stay_word_for_word() -> None:
     run = started()
     for step in range(9):
         turn(run, f"r{step}")
-    kept = [message.encoded for message in run.prompt.messages[-12:]]
+    run.feed(SkillActivated(name="git", digest="d", body=Body("Commit small.")))
+    run.say("go on")
+    kept = [message.encoded for message in run.prompt.messages[-14:]]
     compacted(run)
-    assert [message.encoded for message in run.prompt.messages[-12:]] == kept
-    assert len(run.prompt.messages) == 2 + 1 + 12
+    assert [message.encoded for message in run.prompt.messages[-14:]] == kept
+    assert len(run.prompt.messages) == 2 + 1 + 14
+    summary = run.messages[2]["content"]
+    assert not any(words in summary for words in ("Commit small.", "last message", "assignment", "The plan"))
 
 
 def test_a_second_compaction_holds_one_record_of_everything_before_it() -> None:

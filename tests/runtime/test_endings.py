@@ -157,7 +157,7 @@ def test_nothing_new_begins_after_the_end(event) -> None:
     run.feed(Stopped(status="timeout", reason="time"))
     with pytest.raises(JournalError, match="only Resumed") as failed:
         run.feed(event)
-    assert failed.value.seq == run.state.next_seq
+    assert (failed.value.run, failed.value.seq) == ("run-1", run.state.next_seq)
 
 
 def test_what_is_said_to_a_stopped_run_is_read_when_it_is_resumed() -> None:

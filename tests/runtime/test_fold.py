@@ -96,8 +96,9 @@ def test_a_changed_conclusion_is_refused_and_named(at: int) -> None:
     entries[at] = Entry(changed, entry.at_ns, entry.label)
     with pytest.raises(JournalError, match=f"at event {at}") as failed:
         run.loop.fold("run-1", entries)
-    assert failed.value.seq == at
+    assert (failed.value.run, failed.value.seq) == ("run-1", at)
     assert type(entry.event).__name__ in failed.value.expected
+    assert type(entry.event).__name__ in failed.value.found
 
 
 @pytest.mark.parametrize("at", DERIVED_AT)
@@ -109,6 +110,14 @@ def test_a_missing_conclusion_is_refused_and_named(at: int) -> None:
     with pytest.raises(JournalError) as failed:
         run.loop.fold("run-1", entries)
     assert failed.value.seq == at
+
+
+def test_a_journal_cut_within_a_transaction_misses_its_conclusions() -> None:
+    """An event and what followed from it are written together or not at all."""
+    run = worked()
+    with pytest.raises(JournalError, match="holds nothing") as failed:
+        run.loop.fold("run-1", run.written()[:1])
+    assert failed.value.seq == 1
 
 
 def test_a_conclusion_nobody_drew_is_refused() -> None:
@@ -174,7 +183,7 @@ def test_a_journal_begins_with_its_first_event() -> None:
     run = Run(agent())
     with pytest.raises(JournalError, match="no RunStarted") as failed:
         run.say("hello")
-    assert failed.value.seq == 0
+    assert (failed.value.run, failed.value.seq) == ("run-1", 0)
 
 
 def test_a_run_is_started_once() -> None:
