@@ -1,16 +1,16 @@
 """One running command as the helper sees it: its minder, its pipe, its deadline, what it wrote.
 
-Knows how to start, read and end it; the loop that calls these is in `main.py`.
+Knows how to start, read and end it; which command does what when is the matter of `commands.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from typing import Any
 
 from .frames import GuestError
@@ -18,15 +18,110 @@ from .minder import Confinement, Job, start_minder
 from .output import Keeper
 from .tree import descendants, kill_tree
 
-__all__ = ["READ_BYTES", "Command"]
+__all__ = ["Command", "Minder", "open_script"]
 
-READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
+_JOB_BYTES = 60_000
+"""A pipe takes this much at once (it holds 64 KiB), so that handing over a job never waits."""
 _DRAIN_S = 0.3
 """How long output is awaited after the end of the command: only an unkillable process can still hold the pipe."""
 _MINDER_GRACE_S = 0.5
 """How long the minder has to end the tree before the helper does it itself."""
+
+
+class Minder:
+    """The helper's end of one minder: what it said, and the signals that end its tree."""
+
+    def __init__(self, confinement: Confinement, job: Job | None) -> None:
+        """Forks it; raises OSError at the process limit."""
+        self._mode = confinement.mode
+        started = start_minder(confinement, job)
+        self._forked = started.pid
+        self._job = started.job
+        self.control = started.control
+        self.output = started.output
+        self.pid: int | None = None if self._mode == "namespace" else started.pid
+        self.report: dict[str, Any] | None = None
+        self.silent = False
+        """It said its last."""
+        self._reaped = False
+        self._lines = b""
+        self.control.setblocking(False)
+        os.set_blocking(self.output, False)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self.output, _F_SETPIPE_SZ, _PIPE_BYTES)
+
+    @property
+    def over(self) -> bool:
+        """Whether its tree is gone: it said so, or ended. In a namespace only its own end means that."""
+        if self._mode == "namespace" and not self._reaped:
+            return False
+        return self.report is not None or self.silent
+
+    def give(self, job: Job) -> bool:
+        """Hand a waiting command its job; False when that cannot be done, and nothing has happened then."""
+        data = job.encode()
+        if self._job is None or job.script is not None or len(data) > _JOB_BYTES:
+            return False
+        try:
+            return os.write(self._job, data) == len(data)
+        except OSError:
+            return False
+        finally:
+            os.close(self._job)
+            self._job = None
+
+    def read(self) -> None:
+        """Take what the minder says."""
+        try:
+            data = self.control.recv(8192)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._lines += data
+        *lines, self._lines = self._lines.split(b"\n")
+        for line in lines:
+            facts = json.loads(line)
+            if "pid" in facts:
+                self.pid = int(facts["pid"])
+            else:
+                self.report = facts
+        self.silent = self.silent or not data
+
+    def reap(self, pid: int) -> None:
+        """Hear that process `pid` is gone."""
+        if self._mode == "namespace" and self.pid is None:
+            self.read()  # its pid was written before it could end
+        self._reaped = self._reaped or pid == self.pid
+
+    def end(self) -> None:
+        """Have the tree ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid or self._forked, signal.SIGTERM)
+
+    def end_ourselves(self) -> None:
+        """Do the minder's work when it does not get round to it."""
+        target = self.pid or self._forked
+        if self._mode == "namespace":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(target, signal.SIGKILL)  # the death of its init ends a pid namespace
+        else:
+            kill_tree(target, reap=False)
+
+    def tree(self) -> dict[int, str]:
+        """The command's processes: pid -> state."""
+        return {} if self.pid is None else descendants(self.pid)
+
+    def close(self) -> None:
+        """Let go of everything; a command that still waits for its job ends by itself."""
+        self.control.close()
+        os.close(self.output)
+        if self._job is not None:
+            os.close(self._job)
+            self._job = None
 
 
 class Command:
@@ -34,8 +129,7 @@ class Command:
 
     def __init__(
         self,
-        job: Job,
-        confinement: Confinement,
+        minder: Minder,
         *,
         request: object,
         deadline: float | None,
@@ -45,6 +139,7 @@ class Command:
         call_env: dict[str, str],
         cwd: str,
     ) -> None:
+        self.minder = minder
         self.request = request
         self.handle = handle
         """Set for a background process."""
@@ -58,33 +153,14 @@ class Command:
         self.ended: float | None = None
         self.timed_out = False
         self.limit: str | None = None
-        self.report: dict[str, Any] | None = None
         self.killing_since: float | None = None
         self.news = False
         """Whether output came since the last poll."""
         self.paused = False
         """Not read on until the host has taken more of the spooled output."""
-        self._reaped = False
-        self.silent = False
-        """The minder said its last."""
-        self._mode = confinement.mode
-        self._lines = b""
-        self._total_at_end = 0
-        try:
-            self._forked, self.control, self.output = start_minder(job, confinement)
-        except OSError as error:
-            raise GuestError(
-                "no_process",
-                "no process can be started: the sandbox's limit is reached; stop background processes",
-            ) from error
-        self.minder: int | None = None if self._mode == "namespace" else self._forked
-        self.control.setblocking(False)
-        os.set_blocking(self.output, False)
         self.output_open = True
-        with contextlib.suppress(OSError):
-            import fcntl
-
-            fcntl.fcntl(self.output, _F_SETPIPE_SZ, _PIPE_BYTES)
+        """Whether more output may come."""
+        self._total_at_end = 0
 
     @property
     def done(self) -> bool:
@@ -103,107 +179,58 @@ class Command:
         """Bytes read after the end: whatever holds the pipe then is not ours any more."""
         return self.keeper.total - self._total_at_end
 
-    def read_output(self, before_close: Callable[[], None]) -> bytes:
-        """The next piece of output, kept; empty when there is none now. At its end the pipe is closed."""
+    def read_output(self) -> bytes:
+        """The next piece of output, kept; empty when there is none now, and at its end."""
         try:
-            data = os.read(self.output, READ_BYTES)
+            data = os.read(self.minder.output, _READ_BYTES)
         except BlockingIOError:
             return b""
-        if not data:
-            before_close()
-            self.close_output()
-            return b""
+        self.output_open = bool(data)
         self.keeper.add(data)
-        self.news = True
+        self.news = self.news or bool(data)
         return data
-
-    def close_output(self) -> None:
-        """Stop listening to the pipe."""
-        if self.output_open:
-            self.output_open = False
-            os.close(self.output)
 
     def read_control(self) -> None:
         """Take what the minder says; its silence (end of file) without a report means that it was killed."""
-        try:
-            data = self.control.recv(8192)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self._lines += data
-        *lines, self._lines = self._lines.split(b"\n")
-        for line in lines:
-            facts = json.loads(line)
-            if "pid" in facts:
-                self.minder = int(facts["pid"])
-            else:
-                self.report = facts
-        self.silent = self.silent or not data
+        self.minder.read()
         self._settle()
 
     def reap(self, pid: int) -> None:
-        """Hear that process `pid` is gone. In a namespace the minder's end means that everything in it is."""
-        if self._mode == "namespace" and self.minder is None:
-            self.read_control()  # its pid was written before it could end
-        if pid == self.minder:
-            self._reaped = True
-            self._settle()
+        """Hear that process `pid` is gone."""
+        self.minder.reap(pid)
+        self._settle()
 
     def _settle(self) -> None:
-        over = self.report is not None or self.silent
-        if self.ended is not None or not over or (self._mode == "namespace" and not self._reaped):
-            return
-        self.ended = time.monotonic()
-        self._total_at_end = self.keeper.total
-        if self.report is None:
-            self.report = {"exit": None, "signal": int(signal.SIGKILL), "killed": 0}
+        if self.ended is None and self.minder.over:
+            self.ended = time.monotonic()
+            self._total_at_end = self.keeper.total
 
     def kill(self) -> None:
         """End the whole tree, now."""
-        if self.killing_since is not None or self.ended is not None:
-            return
-        self.killing_since = time.monotonic()
-        target = self.minder or self._forked
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(target, signal.SIGTERM)
-
-    def processes(self) -> int:
-        """How many processes of the command run now, the minder not counted."""
-        return 0 if self.minder is None else len(descendants(self.minder))
+        if self.killing_since is None and self.ended is None:
+            self.killing_since = time.monotonic()
+            self.minder.end()
 
     def terminate(self) -> None:
         """Ask politely: SIGTERM to everything in the tree."""
-        for pid in descendants(self.minder or self._forked):
+        for pid in self.minder.tree():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGTERM)
 
     def insist(self) -> None:
-        """Do the minder's work when it does not get round to it (it shares one CPU with what it must kill)."""
+        """Help a minder that is late: it shares one CPU with what it must kill."""
         overdue = self.killing_since is not None and time.monotonic() - self.killing_since > _MINDER_GRACE_S
-        if self.ended is not None or not overdue:
-            return
-        self.killing_since = time.monotonic()
-        target = self.minder or self._forked
-        if self._mode == "namespace":
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(target, signal.SIGKILL)  # the death of its init ends a pid namespace
-        else:
-            kill_tree(target, reap=False)
-
-    def close(self) -> None:
-        """Let go of both descriptors."""
-        self.close_output()
-        self.control.close()
+        if self.ended is None and overdue:
+            self.killing_since = time.monotonic()
+            self.minder.end_ourselves()
 
     def result(self) -> dict[str, Any]:
-        """The wire form of how it ended."""
-        report = self.report or {}
+        """The wire form of how it ended, or of how far it is. Raises GuestError when it could not start."""
+        killed = {"exit": None, "signal": int(signal.SIGKILL), "killed": 0}
+        report = (self.minder.report or killed) if self.ended is not None else {}
         if "error" in report:
-            raise GuestError(
-                "bad_cwd" if report.get("errno") else "internal",
-                f"the command could not start: {report['error']}",
-            )
+            code = "bad_cwd" if report.get("errno") else "internal"
+            raise GuestError(code, f"the command could not start: {report['error']}")
         now = self.ended or time.monotonic()
         return {
             "exit_code": report.get("exit"),

@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import Any
 
-from .command import Command, open_script
+from .command import Command, Minder, open_script
 from .files import display
 from .frames import VERSION, GuestError, encode
 from .loop import Loop
@@ -27,6 +27,7 @@ _STOP_GRACE_S = 1.0
 _KILL_CHECK_S = 0.1
 _ENDED_KEPT = 64
 _WAIT_S = 600.0
+_SPARE_RETRY_S = 1.0
 
 
 class Commands:
@@ -45,6 +46,9 @@ class Commands:
         self._stops: dict[str, tuple[object, float]] = {}
         """handle -> (request, when SIGTERM has had its chance)."""
         self._handles = 0
+        self._spare: Minder | None = None
+        """A minder whose command waits for a job."""
+        self._next_spare = 0.0
         loop.on_drained = self._resume_reading
 
     @property
@@ -99,7 +103,7 @@ class Commands:
 
     def processes(self) -> int:
         """How many processes the commands have now, our own not counted."""
-        return sum(command.processes() for command in self._running)
+        return sum(len(command.minder.tree()) for command in self._running)
 
     def end_all(self, limit: str | None = None) -> None:
         """Kill every tree; `limit` is the ceiling to name in the results."""
@@ -140,11 +144,15 @@ class Commands:
             if command.news or command.ended is not None or now >= until:
                 del self._polls[handle]
                 self._loop.answer(request, partial(self._news, command))
+        if self._spare is None and now >= self._next_spare and all(command.handle for command in self._running):
+            self._prepare(now)
 
     def reaped(self, pid: int) -> None:
         """Hear that a child of the helper is gone."""
         for command in self._running:
             command.reap(pid)
+        if self._spare is not None:
+            self._spare.reap(pid)
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -163,8 +171,7 @@ class Commands:
             shell = shell_text(text, state_file, None if script is None else "/proc/self/fd/3")
             env = {**self._state.env, **call_env, "PWD": cwds[0]}
             command = Command(
-                Job(argv=["sh", "-c", shell], env=env, cwds=cwds, script=script),
-                self._confinement,
+                self._minder_for(Job(argv=["sh", "-c", shell], env=env, cwds=cwds, script=script)),
                 request=request.get("id"),
                 deadline=deadline,
                 spool_bytes=_SPOOL_BYTES if request.get("spool") else 0,
@@ -177,8 +184,45 @@ class Commands:
             if script is not None:
                 os.close(script)
         self._running.append(command)
-        self._loop.listen(command.output, partial(self._read_output, command))
-        self._loop.listen(command.control, partial(self._read_control, command))
+        self._loop.listen(command.minder.output, partial(self._read_output, command))
+        self._loop.listen(command.minder.control, partial(self._read_control, command))
+
+    def _minder_for(self, job: Job) -> Minder:
+        """The spare minder with this job, or a new one."""
+        spare = self._spare
+        if spare is not None:
+            self._drop_spare()
+            if not spare.over and spare.give(job):
+                return spare
+            spare.close()
+        try:
+            return Minder(self._confinement, job)
+        except OSError as error:
+            raise GuestError(
+                "no_process",
+                "no process can be started: the sandbox's limit is reached; stop background processes",
+            ) from error
+
+    def _prepare(self, now: float) -> None:
+        try:
+            spare = self._spare = Minder(self._confinement, None)
+        except OSError:
+            self._next_spare = now + _SPARE_RETRY_S  # the process limit is reached
+            return
+        self._loop.listen(spare.control, self._read_spare)
+
+    def _read_spare(self) -> None:
+        spare = self._spare
+        assert spare is not None
+        spare.read()
+        if spare.silent or spare.report is not None:  # something killed it
+            self._drop_spare()
+            spare.close()
+
+    def _drop_spare(self) -> None:
+        if self._spare is not None:
+            self._loop.forget(self._spare.control)
+            self._spare = None
 
     def _directories(self, cwd: object) -> list[str]:
         """Where to start: the directory asked for, or the last one with the workspace as its stand-in."""
@@ -205,12 +249,14 @@ class Commands:
         raise GuestError("no_such_handle", f"{display(str(handle))} names no background process of this sandbox")
 
     def _read_output(self, command: Command) -> None:
-        fd = command.output
+        fd = command.minder.output
         if command.spool_left and self._loop.waiting_bytes > _OUTBOX_BYTES:
             command.paused = True
             self._loop.forget(fd)
             return
-        data = command.read_output(before_close=partial(self._loop.forget, fd))
+        data = command.read_output()
+        if not command.output_open:
+            self._loop.forget(fd)
         if data and command.spool_left:
             piece = data[: command.spool_left]
             command.spool_left -= len(piece)
@@ -223,21 +269,21 @@ class Commands:
         for command in self._running:
             if command.paused and command.output_open:
                 command.paused = False
-                self._loop.listen(command.output, partial(self._read_output, command))
+                self._loop.listen(command.minder.output, partial(self._read_output, command))
 
     def _read_control(self, command: Command) -> None:
         command.read_control()
-        if command.silent:
-            self._loop.forget(command.control)
+        if command.minder.silent:
+            self._loop.forget(command.minder.control)
 
     def _finish(self, command: Command) -> None:
         self._running.remove(command)
-        if command.output_open:
-            self._loop.forget(command.output)
-            while command.output_open and self._read_rest(command):
-                pass
-        self._loop.forget(command.control)
-        command.close()
+        self._loop.forget(command.minder.output)
+        # What arrived before we stopped listening: a pipe's content and not more, whoever still writes.
+        while command.output_open and command.total_since_end < _OUTBOX_BYTES and command.read_output():
+            pass
+        self._loop.forget(command.minder.control)
+        command.minder.close()
         if command.handle is None:
             self._keep_state(command)
             self._loop.answer(command.request, lambda: {**command.result(), "cwd": self._shown_cwd(command)})
@@ -248,10 +294,6 @@ class Commands:
         stop = self._stops.pop(command.handle, None)
         if stop is not None:
             self._loop.answer(stop[0], partial(self._news, command))
-
-    def _read_rest(self, command: Command) -> bytes:
-        """What arrived before we stopped listening: at most a pipe's content, whoever still writes."""
-        return command.read_output(before_close=lambda: None) if command.total_since_end < _OUTBOX_BYTES else b""
 
     def _keep_state(self, command: Command) -> None:
         if command.state_file is not None:

@@ -1,5 +1,8 @@
 """One minder per command: forked from the helper, it starts the command confined and ends its tree.
 
+One is kept ready, with its command already confined and waiting for its job: forking and confining then cost
+no command any time.
+
 Where each command gets a pid namespace of its own (bubblewrap) the minder is that namespace's init: when it
 ends, the kernel kills the rest. Elsewhere (Docker) it is a child subreaper with another uid than the
 command, which therefore can neither kill nor trace it, and walks the tree.
@@ -24,9 +27,9 @@ from . import kernel
 from .settings import Settings
 from .tree import descendants, freeze_and_kill, kill_tree
 
-__all__ = ["Confinement", "Job", "start_minder"]
+__all__ = ["Confinement", "Job", "Started", "start_minder"]
 
-_SCRIPT_FD, _OUTPUT_FD, _CONTROL_FD, _RULES_FD = 3, 4, 5, 6
+_SCRIPT_FD, _OUTPUT_FD, _CONTROL_FD, _RULES_FD, _JOB_FD = 3, 4, 5, 6, 7
 """Where the minder keeps its descriptors; the command inherits only the script, and only when it is long."""
 
 _SHELL = "/bin/sh"
@@ -46,17 +49,14 @@ class Confinement:
         self.uid = settings.uid
         self.gid = settings.gid
         self.workspace = settings.workspace
-        self.limits = settings.rlimits
+        self.limits = [_ceiling(name, value) for name, value in settings.rlimits.items()]
         self.nice = settings.nice
         self.landlock = landlock
         self.seccomp = seccomp
 
     def enter(self) -> None:
         """Confine the calling process; the order matters: each step takes away what a later one no longer needs."""
-        for name, value in self.limits.items():
-            number = getattr(resource, "RLIMIT_" + name.upper())
-            hard = resource.getrlimit(number)[1]
-            ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        for number, ceiling in self.limits:
             resource.setrlimit(number, (ceiling, ceiling))
         os.umask(0o022)
         if self.mode == "plain":
@@ -72,10 +72,28 @@ class Confinement:
             self.landlock.restrict()
         if self.seccomp is not None:
             self.seccomp.install()
-        # Last, because being dumpable again opens this process to others of its uid.
+        # A process that changed its uid owns its /proc files again only while it is dumpable, which opens it to
+        # others of its uid: last, and for the moment. An exec makes it dumpable anyway.
         kernel.set_dumpable(True)
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")  # when memory runs out the command goes, not the helper
+        with contextlib.suppress(OSError):
+            _put("/proc/self/oom_score_adj", b"1000")  # when memory runs out the command goes, not the helper
+        kernel.set_dumpable(False)
+
+
+def _ceiling(name: str, value: int) -> tuple[int, int]:
+    """(resource, limit), never above what this process has itself: raising would need a capability."""
+    number = getattr(resource, "RLIMIT_" + name.upper())
+    hard = resource.getrlimit(number)[1]
+    return number, value if hard == resource.RLIM_INFINITY else min(value, hard)
+
+
+def _put(path: str, data: bytes) -> None:
+    """Write a kernel file in one call, without Python's buffers: it is done in every child."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
 
 
 class Job:
@@ -89,34 +107,59 @@ class Job:
         self.script = script
         """A descriptor of a command text too long for an argument, or None."""
 
+    def encode(self) -> bytes:
+        """The job as bytes for a command that waits for it. ASCII, so that odd bytes in variables survive."""
+        return json.dumps([self.argv, self.env, self.cwds]).encode("ascii")
 
-def start_minder(job: Job, confinement: Confinement) -> tuple[int, socket.socket, int]:
-    """Fork the minder; gives (its pid, the control socket, the read end of the command's output).
+    @classmethod
+    def decode(cls, data: bytes) -> Job:
+        """What `encode` made."""
+        argv, env, cwds = json.loads(data)
+        return cls(argv=argv, env=env, cwds=cwds, script=None)
+
+
+class Started:
+    """The descriptors and the pid of a minder just forked."""
+
+    def __init__(self, pid: int, control: socket.socket, output: int, job: int | None) -> None:
+        self.pid = pid
+        self.control = control
+        self.output = output
+        """The read end of what the command writes."""
+        self.job = job
+        """Where a job is awaited; None when it was given at the start."""
+
+
+def start_minder(confinement: Confinement, job: Job | None) -> Started:
+    """Fork a minder with its command, confined and ready; without a job the command waits for one.
 
     Raises OSError when the process limit is reached.
     """
     ours, theirs = socket.socketpair()
-    reader, writer = os.pipe()
+    output, output_writer = os.pipe()
+    job_reader, job_writer = os.pipe() if job is None else (None, None)
+    closing = [fd for fd in (output_writer, job_reader) if fd is not None]
     try:
         pid = os.fork()
     except OSError:
-        for fd in (reader, writer):
-            os.close(fd)
+        closing += [fd for fd in (output, job_writer) if fd is not None]
         ours.close()
-        theirs.close()
         raise
-    if pid == 0:
-        status = 70
-        try:
-            _become_minder(job, confinement, theirs.fileno(), writer)
-            status = 0
-        except BaseException as error:  # noqa: BLE001 - the last frame of a forked child: report, then _exit
-            _report({"error": f"{type(error).__name__}: {error}"})
-        finally:
-            os._exit(status)
-    os.close(writer)
-    theirs.close()
-    return pid, ours, reader
+    else:
+        if pid == 0:
+            status = 70
+            try:
+                _become_minder(confinement, job, theirs.fileno(), output_writer, job_reader)
+                status = 0
+            except BaseException as error:  # noqa: BLE001 - the last frame of a forked child: report, then _exit
+                _report({"error": f"{type(error).__name__}: {error}"})
+            finally:
+                os._exit(status)
+    finally:
+        for fd in closing:
+            os.close(fd)
+        theirs.close()
+    return Started(pid, ours, output, job_writer)
 
 
 def _report(facts: dict[str, Any]) -> None:
@@ -124,13 +167,17 @@ def _report(facts: dict[str, Any]) -> None:
         os.write(_CONTROL_FD, json.dumps(facts).encode() + b"\n")
 
 
-def _become_minder(job: Job, confinement: Confinement, control: int, output: int) -> None:
+def _become_minder(
+    confinement: Confinement, job: Job | None, control: int, output: int, job_reader: int | None
+) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     wanted = {0: null, 1: null, 2: null, _OUTPUT_FD: output, _CONTROL_FD: control}
-    if job.script is not None:
+    if job is not None and job.script is not None:
         wanted[_SCRIPT_FD] = job.script
     if confinement.landlock is not None:
         wanted[_RULES_FD] = confinement.landlock.fd
+    if job_reader is not None:
+        wanted[_JOB_FD] = job_reader
     kernel.keep_only(wanted, inheritable=_SCRIPT_FD)
     if confinement.landlock is not None:
         confinement.landlock.fd = _RULES_FD
@@ -145,20 +192,16 @@ def _become_minder(job: Job, confinement: Confinement, control: int, output: int
     if confinement.mode == "setuid":
         os.setsid()
     kernel.set_subreaper()
-    _mind(job, confinement)
+    _mind(confinement, job)
 
 
 def _enter_namespaces(confinement: Confinement) -> None:
     """Return in a new process that is init of a pid namespace of its own; the calling one ends."""
     # The maps are written from outside a namespace only by its parent; from inside, by its first process.
     kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{confinement.uid} {confinement.uid} 1"),
-        ("gid_map", f"{confinement.gid} {confinement.gid} 1"),
-    ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
+    _put("/proc/self/setgroups", b"deny")
+    _put("/proc/self/uid_map", b"%d %d 1" % (confinement.uid, confinement.uid))
+    _put("/proc/self/gid_map", b"%d %d 1" % (confinement.gid, confinement.gid))
     pid = os.fork()
     if pid:
         _report({"pid": pid})
@@ -169,19 +212,19 @@ def _enter_namespaces(confinement: Confinement) -> None:
     os.setsid()
 
 
-def _mind(job: Job, confinement: Confinement) -> None:
+def _mind(confinement: Confinement, job: Job | None) -> None:
     failure_reader, failure_writer = os.pipe()
     command = os.fork()
     if command == 0:
         try:
-            _become_command(job, confinement)
+            _become_command(confinement, job)
         except BaseException as error:  # noqa: BLE001 - the last frame of a forked child: report, then _exit
             number = error.errno if isinstance(error, OSError) else 0
             os.write(failure_writer, json.dumps({"error": f"{error}", "errno": number}).encode())
         finally:
             os._exit(70)
-    os.close(failure_writer)
-    os.close(_OUTPUT_FD)
+    for fd in (failure_writer, _OUTPUT_FD, *([_JOB_FD] if job is None else [])):
+        os.close(fd)
     if confinement.mode == "setuid":
         # From here on it may signal the command's user by its effective uid, and nobody may signal it: its
         # real and saved uid are its own, shared with no other minder.
@@ -229,7 +272,7 @@ def _end_tree(confinement: Confinement) -> int:
     return kill_tree(os.getpid(), reap=True)
 
 
-def _become_command(job: Job, confinement: Confinement) -> None:
+def _become_command(confinement: Confinement, job: Job | None) -> None:
     os.setsid()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python; an exec resets handlers only
         signal.signal(number, signal.SIG_DFL)
@@ -237,8 +280,19 @@ def _become_command(job: Job, confinement: Confinement) -> None:
     os.dup2(_OUTPUT_FD, 2)
     confinement.enter()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    job = job or _await_job()
     _change_directory(job.cwds, confinement.workspace)
     os.execve(_SHELL, job.argv, job.env)  # noqa: S606 - the shell is what was asked for
+
+
+def _await_job() -> Job:
+    """The job from the helper; this process ends when there will be none."""
+    data = b""
+    while piece := os.read(_JOB_FD, 1 << 16):
+        data += piece
+    if not data:
+        os._exit(0)
+    return Job.decode(data)
 
 
 def _change_directory(cwds: list[str], workspace: str) -> None:
