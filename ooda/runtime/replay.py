@@ -92,8 +92,8 @@ def replay(
                 elif isinstance(command, CallTool | RunCli):
                     pending[command.call] = command
     except JournalError as error:
-        seq = error.facts.get("seq")
-        return _report(run, events, asks, calls, state, Divergence(seq if isinstance(seq, int) else events, str(error)))
+        at = error.facts.get("seq")
+        return _report(run, events, asks, calls, state, Divergence(at if isinstance(at, int) else events, str(error)))
     return _report(run, events + len(watched), asks, calls, state, None)
 
 

@@ -41,7 +41,7 @@ from ooda.events import (
 from ooda.labels import TOOL, Label
 from ooda.runtime.agent import LOOP_VERSION, AgentSpec, Phase, Traits
 from ooda.runtime.commands import AskHuman, CallModel, CallTool, Command, Notify, SetTimer, Stop
-from ooda.runtime.context import Prompt
+from ooda.runtime.context import Prompt, request_digest
 from ooda.runtime.decide import Action, Decider, Decision, ModelDecider, PolicyDecider, Situation
 from ooda.runtime.loop import Loop
 from ooda.runtime.state import RunState
@@ -150,7 +150,12 @@ def replied(
 # -- the run ----------------------------------------------------------------------------------------------
 
 
-def _text_of(body: Body) -> str:
+def schemas(tools: tuple[str, ...]) -> bytes:
+    """Encoded definitions of these tools, as short as they can be."""
+    return json.dumps([{"name": tool} for tool in tools]).encode()
+
+
+def text_of(body: Body) -> str:
     """A text, or something in its place when it is kept elsewhere: these tests have no elsewhere."""
     return body.text if body.ref is None else f"text {body.ref.digest}"
 
@@ -164,7 +169,7 @@ class Run:
         self.limits = limits or Limits()
         self.state = RunState(run=run)
         self.journal: list[Entry] = []
-        self.prompt = Prompt(_text_of, plan_tools=frozenset({"plan"}))
+        self.prompt = Prompt(text_of, plan_tools=frozenset({"plan"}))
         self.commands: tuple[Command, ...] = ()
         """What the last event asked for."""
         self.asked: list[Command] = []
@@ -229,7 +234,7 @@ class Run:
                 model="scripted",
                 upto_seq=self.state.next_seq - 1,
                 prefix_hash=self.state.context_hash,
-                digest=self.prompt.digest,
+                digest=request_digest(self.prompt, schemas(self.loop.situation(self.state).tools)),
                 messages=len(self.prompt.messages),
                 input_bytes=len(self.prompt.buffer),
                 reply_tokens=self.limits.reply_tokens,
@@ -353,4 +358,6 @@ __all__ = [
     "model_phase",
     "policy_phase",
     "replied",
+    "schemas",
+    "text_of",
 ]
