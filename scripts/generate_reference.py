@@ -247,13 +247,16 @@ _EXITS = {
     "success": ("done, and checked by validators", ""),
     "failed": ("the work could not be done, or something broke", "read the reason; `ooda runs show RUN`"),
     "refused": ("governance said no", "the message names the operation and what would permit it"),
-    "budget_exceeded": ("the next call might have passed a cap", "raise the cap it names, or wait for its window"),
-    "step_limit": ("the run made as many steps as it may", "`ooda runs resume RUN` after raising `limits`"),
+    "budget_exceeded": (
+        "the next call might have passed a cap",
+        "raise the cap it names or wait for its window, then resume; a task's own cap needs a new run",
+    ),
+    "step_limit": ("the run made as many steps as it may", "start a new run with higher `limits`"),
     "stuck": ("the same calls gave the same results again and again", "look at the last steps; say more in the task"),
     "model_unavailable": ("no model could be asked", "the message says what to set; then `ooda runs resume RUN`"),
     "unverified": ("done and pushed, but nothing could check it", "name commands under `validation:` in the task"),
     "waiting": ("a person has to answer, and nobody is at the terminal", "`ooda approvals list`, then resume"),
-    "timeout": ("the run used its active time up", "raise `limits.wall_clock`, then resume"),
+    "timeout": ("the run used its active time up", "start a new run with a higher `limits.wall_clock`"),
     "cancelled": ("interrupted by Ctrl-C or SIGTERM", "`ooda runs resume RUN`"),
 }
 
@@ -268,7 +271,7 @@ def exit_page() -> str:
             "# Exit codes\n",
             GENERATED,
             "For scripts around `ooda`: what its exit code says. A run that stopped with anything but success can be "
-            "resumed, and nothing is repeated by that.\n",
+            "resumed (`ooda runs resume RUN`), and nothing is repeated by that.\n",
             table + "".join(_row(row) for row in sorted(rows, key=lambda row: int(row[0]))),
         ]
     )
