@@ -36,7 +36,7 @@ __all__ = ["OVERLAP", "Hit", "Redacted", "Redactor", "Stream", "has_marker", "ma
 OVERLAP: Final = 4096
 """Characters a stream holds back, so that a secret cut by a chunk's end is still seen whole."""
 
-_WINDOW: Final = 8192
+_WINDOW: Final = 2048
 """Longer texts are looked at in windows of this many characters, so that one finding does not slow the rest."""
 _SHORTEST: Final = 5
 _DEPTH: Final = 12
@@ -164,7 +164,7 @@ class Redactor:
         redaction; that makes the result stable. Markers this redactor could have written are left alone, others
         are text like any other, so that a forged marker shields nothing.
         """
-        if "«redacted:" not in text:
+        if text.isascii() or "«redacted:" not in text:
             first = self._find(text)
             if not first:
                 return first

@@ -122,20 +122,17 @@ class AnchorIndex:
         wanted: set[int] = set()
         for literal in self._gate.found(low):
             wanted |= self._literal[literal]
-        if b"_" in low:
-            pieces = low.split(b"_")
-            if not self._underscore_ends.isdisjoint(map(_last3, pieces)):
-                wanted.update(*_looked_up(self._before_underscore, map(_last3, pieces)))
-        if b"-" in low:
-            pieces = low.split(b"-")
-            if not self._dash_ends.isdisjoint(map(_last3, pieces)):
-                wanted.update(*_looked_up(self._before_dash, map(_last3, pieces)))
-        if b"." in low:
-            pieces = low.split(b".")
-            if not self._dot_ends.isdisjoint(map(_last3, pieces)):
-                wanted.update(*_looked_up(self._before_dot, map(_last3, pieces)))
+        pieces = low.split(b"_")
+        if not self._underscore_ends.isdisjoint(map(_last3, pieces)):
+            wanted.update(*_looked_up(self._before_underscore, map(_last3, pieces)))
+        pieces = low.split(b"-")
+        if not self._dash_ends.isdisjoint(map(_last3, pieces)):
+            wanted.update(*_looked_up(self._before_dash, map(_last3, pieces)))
+        pieces = low.split(b".")
+        if not self._dot_ends.isdisjoint(map(_last3, pieces)):
+            wanted.update(*_looked_up(self._before_dot, map(_last3, pieces)))
         pieces = compact.split(b":")
-        if len(pieces) > 1 and not self._colon_ends.isdisjoint(map(_last4, pieces)):
+        if not self._colon_ends.isdisjoint(map(_last4, pieces)):
             wanted.update(*_looked_up(self._before_colon, map(_last4, pieces)))
         if b"@" in low and b"://" in low:
             wanted |= self._userinfo
