@@ -71,6 +71,7 @@ def ooda(root: str) -> Conversation:
     from ooda.governance.model_door import ModelDoor
     from ooda.governance.policy import DoorPolicy
     from ooda.governance.recorder import Recorder
+    from ooda.governance.sent_mark import SentMark
     from ooda.models.select import open_model
     from ooda.runtime.agent import LOOP_VERSION, AgentSpec, Phase
     from ooda.runtime.decide import Decision, ModelDecider
@@ -109,6 +110,7 @@ def ooda(root: str) -> Conversation:
             redactor=session.redactor,
             clock=session.clock,
             fence=lease.fence,
+            is_alone=lambda: True,
         )
         cap = Cap(10**12, 10**12)
         policy = DoorPolicy(
@@ -126,7 +128,13 @@ def ooda(root: str) -> Conversation:
         price = session.prices.find("bench", base)
         assert price is not None
         door = ModelDoor(
-            recorder=recorder, mint=gate.mint, policy=policy, ledger=session.ledger, model="bench", price=price
+            recorder=recorder,
+            mint=gate.mint,
+            policy=policy,
+            ledger=session.ledger,
+            model="bench",
+            price=price,
+            sent=SentMark(Path(home) / "sent"),
         )
         world = LocalWorld(
             recorder=recorder,

@@ -95,7 +95,7 @@ def contestants(folder: Path, writes: int) -> dict[str, Callable[[], int]]:
     """Name and measurement; each returns how many operations it made."""
     bench, unsynced = Bench(folder / "synced"), Bench(folder / "unsynced")
     # Not something a store offers: only the bare cost of its own work is wanted here.
-    unsynced.store._connection.execute("PRAGMA synchronous = OFF")
+    unsynced.store.database.connection.execute("PRAGMA synchronous = OFF")
     plain = sqlite3.connect(folder / "plain.db", isolation_level=None)
     plain.executescript(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (id INTEGER PRIMARY KEY, b)"

@@ -17,6 +17,7 @@ import msgspec
 from ooda.api.cassette import recorded_replies
 from ooda.api.chat import first_write_asks
 from ooda.api.kinds import RunKind, kind_of
+from ooda.api.lease import held_lease
 from ooda.api.request import Launch
 from ooda.api.session import Session
 from ooda.config import model_environ
@@ -34,6 +35,7 @@ from ooda.governance.operations import operation_named
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.prices import FREE, PriceRow
 from ooda.governance.recorder import Recorder
+from ooda.governance.sent_mark import SentMark
 from ooda.models.replay import ReplayModel
 from ooda.models.request import ModelAccess
 from ooda.models.select import open_model
@@ -41,14 +43,12 @@ from ooda.runtime.agent import LOOP_VERSION
 from ooda.runtime.loop import Loop
 from ooda.runtime.state import RunState
 from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, open_sandbox
-from ooda.store import Lease, is_alive, leases, process_owner
+from ooda.store import Lease
 from ooda.task import LoadedTask, parse_task
 from ooda.tools.room import FolderSpool, ToolRoom
 from ooda.tools.toolbox import BoundToolbox
 
 __all__ = ["Live", "opened", "reloaded"]
-
-_LEASE_S = 60.0
 
 
 class Live:
@@ -150,19 +150,13 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kind = kind_of(session, launch, run, secrets)
     access = launch.access or _model(session, launch, kind)
-    lease = await _take_lease(session, run)
-    keeper = asyncio.ensure_future(_keep_lease(session, lease))
-    try:
-        async with await _sandbox(session, launch, kind, run, secrets) as sandbox:
-            live = _assemble(session, launch, kind, run, access, sandbox, lease)
-            try:
-                yield live
-            finally:
-                await live.close()
-    finally:
-        keeper.cancel()
-        session.store.write_now(lambda tx: leases.release(tx, lease))
-        session.anchor_audit()
+    async with held_lease(session, run) as keeper, await _sandbox(session, launch, kind, run, secrets) as sandbox:
+        live = _assemble(session, launch, kind, run, access, sandbox, keeper.lease)
+        keeper.tell(live.engine.lose)
+        try:
+            yield live
+        finally:
+            await live.close()
 
 
 def reloaded(session: Session, run: str, state_task: str) -> LoadedTask:
@@ -222,6 +216,7 @@ def _assemble(
         ledger=session.ledger,
         model=access.name,
         price=_price(session, kind, access, is_replay=replay is not None),
+        sent=SentMark(places.folder / "sent"),
     )
     world = LocalWorld(
         recorder=recorder,
@@ -334,17 +329,3 @@ async def _sandbox(session: Session, launch: Launch, kind: RunKind, run: str, se
         session.store.write_now(lambda tx: append_audit(tx, fact))
 
     return await open_sandbox(spec, cache_dir=session.places.cache, audit=audit)
-
-
-async def _take_lease(session: Session, run: str) -> Lease:
-    owner = process_owner(session.ids.new("own"))
-    return await session.store.write(lambda tx: leases.take(tx, run, owner, _LEASE_S, session.clock.now_ns(), is_alive))
-
-
-async def _keep_lease(session: Session, lease: Lease) -> None:
-    """Renew the lease while the run is open; losing it shows at the next write of the run, which is refused."""
-    while True:
-        await asyncio.sleep(_LEASE_S / 3)
-        lease = await session.store.write(
-            lambda tx, held=lease: leases.renew(tx, held, _LEASE_S, session.clock.now_ns())  # type: ignore[misc]
-        )

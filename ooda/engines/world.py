@@ -82,6 +82,7 @@ class LocalWorld:
 
     async def close(self) -> None:
         """Close the model's connections."""
+        self._door.close()
         await self._model.close()
 
     def ask_model(self, tx: Tx, command: CallModel) -> Intent:

@@ -91,29 +91,30 @@ _INSERT = (
 )
 
 
-def append(tx: Tx, fact: AuditFact) -> str:
-    """Add one fact to the chain; gives the hash of its row."""
-    last_seq, prev_hash = head(tx)
-    details = canonical(fact.details).decode()
-    columns = (fact.action, fact.actor, fact.at_ns, fact.decision, details, fact.reason, fact.run)
-    seq = last_seq + 1
-    digest = _row_hash(columns, seq, fact.subject, prev_hash)
-    tx.change(
-        _INSERT,
-        (
-            seq,
-            fact.at_ns,
-            fact.actor,
-            fact.action,
-            fact.run,
-            fact.subject,
-            fact.decision,
-            fact.reason,
-            details,
-            prev_hash,
-            digest,
-        ),
-    )
+def append(tx: Tx, *facts: AuditFact) -> str:
+    """Add facts to the chain, in order; gives the hash of the last one's row."""
+    seq, digest = head(tx)
+    for fact in facts:
+        details = canonical(fact.details).decode()
+        columns = (fact.action, fact.actor, fact.at_ns, fact.decision, details, fact.reason, fact.run)
+        seq, before = seq + 1, digest
+        digest = _row_hash(columns, seq, fact.subject, before)
+        tx.change(
+            _INSERT,
+            (
+                seq,
+                fact.at_ns,
+                fact.actor,
+                fact.action,
+                fact.run,
+                fact.subject,
+                fact.decision,
+                fact.reason,
+                details,
+                before,
+                digest,
+            ),
+        )
     # The head stands apart from the rows, so that cutting off the last ones does not go unseen.
     tx.change(
         "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",

@@ -201,7 +201,7 @@ class Gate:
                 return Intent(
                     refused.event(call),
                     TOOL,
-                    also=lambda tx: self._audit(tx, "refuse", call.tool, refused.why, refused.reason),
+                    also=lambda tx: self._audit("refuse", call.tool, refused.why, refused.reason),
                 )
             case NeedsApproval() as asked:
                 return self._question(call, asked.shown, "action")
@@ -240,7 +240,7 @@ class Gate:
 
         def also(tx: Tx) -> None:
             approvals.insert(tx, row)
-            self._audit(tx, "ask", tool.name, ask, shown.partition("\n")[0])
+            self._audit("ask", tool.name, ask, shown.partition("\n")[0])
 
         event = ApprovalAsked(
             approval=approval, call=call.call, tool=tool.name, ask=ask, shown=Body(shown), expires_at_ns=expires_ns
@@ -261,7 +261,7 @@ class Gate:
                 note=answered.note,
                 edited_arguments=edited,
             )
-            self._audit(tx, "answer", answered.approval, answered.answer, answered.note, actor=answered.by)
+            self._audit("answer", answered.approval, answered.answer, answered.note, actor=answered.by)
 
         return Intent(answered, also=also)
 
@@ -328,14 +328,12 @@ class Gate:
         started_ns = self.recorder.clock.now_ns()
         outcome = await self._effect(tool, grant, allowed.parsed)
         returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)
-        return Intent(
-            returned, outcome.label, also=lambda tx: self._audit(tx, "return", grant.tool, returned.status, "")
-        )
+        return Intent(returned, outcome.label, also=lambda tx: self._audit("return", grant.tool, returned.status, ""))
 
     def _begin(self, tx: Tx, grant: Grant, rule: str) -> None:
         if grant.approval and not approvals.use(tx, grant.approval, grant.arguments, self.recorder.clock.now_ns()):
             raise RefusedError(f"approval {grant.approval} was used before; ask again for a second `{grant.tool}`")
-        self._audit(tx, "allow", grant.tool, "allow", rule, targets=list(grant.targets), key=grant.key)
+        self._audit("allow", grant.tool, "allow", rule, targets=list(grant.targets), key=grant.key)
 
     async def _effect(self, tool: Tool, grant: Grant, parsed: Parsed) -> ToolOutcome:
         timeout_s = max(0.0, (grant.deadline_ns - self.recorder.clock.now_ns()) / _NANO)
@@ -373,7 +371,8 @@ class Gate:
         """Ask a `once` tool whether its interrupted call happened; reads only."""
         tool, parsed = self._known(call)
         answer = await tool.probe(parsed, key)
-        self.recorder.store.write_now(lambda tx: self._audit(tx, "probe", call.tool, answer, key))
+        fact = self._fact("probe", call.tool, answer, key)
+        self.recorder.store.write_now(lambda tx: append_audit(tx, fact))
         return answer
 
     def effect_of(self, tool: str) -> Effect:
@@ -390,21 +389,22 @@ class Gate:
         return tool, tool.parse(call.arguments)
 
     def _audit(
-        self, tx: Tx, action: str, subject: str, decision: str, reason: str, *, actor: str = "", **details: object
+        self, action: str, subject: str, decision: str, reason: str, *, actor: str = "", **details: object
     ) -> None:
-        clean = self.recorder.redactor.redact(reason).text
-        append_audit(
-            tx,
-            AuditFact(
-                at_ns=self.recorder.clock.now_ns(),
-                actor=actor or self.policy.actor,
-                action=action,
-                run=self.recorder.state.run,
-                subject=subject,
-                decision=decision,
-                reason=clean,
-                details=details,
-            ),
+        self.recorder.audit(self._fact(action, subject, decision, reason, actor=actor, **details))
+
+    def _fact(
+        self, action: str, subject: str, decision: str, reason: str, *, actor: str = "", **details: object
+    ) -> AuditFact:
+        return AuditFact(
+            at_ns=self.recorder.clock.now_ns(),
+            actor=actor or self.policy.actor,
+            action=action,
+            run=self.recorder.state.run,
+            subject=subject,
+            decision=decision,
+            reason=self.recorder.redactor.redact(reason).text if reason else "",
+            details=details,
         )
 
 

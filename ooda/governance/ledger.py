@@ -153,6 +153,21 @@ class Ledger:
                     key=key,
                 )
 
+    def settle_held(self, tx: Tx, held: Reservation, cost_nano: int, tokens: int) -> tuple[Alert, ...]:
+        """`settle` for the one who holds the reservation: the same books in fewer statements; gives the alerts.
+
+        Raises:
+            RefusedError: as `settle`.
+        """
+        _check(f"settlement {held.key!r}", cost_nano, tokens)
+        if not tx.change(
+            "UPDATE reservations SET state = 'settled' WHERE key = ? AND state IN ('held', 'sent')", (held.key,)
+        ):
+            return self.settle(tx, held.key, cost_nano, tokens).alerts
+        _move(tx, held.windows, reserved=(-held.cost_nano, -held.tokens), spent=(cost_nano, tokens))
+        _note_charge(tx, held.key, "settled", cost_nano, tokens)
+        return _alerts(tx, held.windows)
+
     def settle(self, tx: Tx, key: str, cost_nano: int | None = None, tokens: int | None = None) -> Settlement:
         """Exchange the hold for what was really charged, in the windows it was taken from.
 
@@ -304,11 +319,7 @@ class Ledger:
         """Add a charge (a correction may be negative), freeing the hold when it takes its place."""
         held = (-found.cost_nano, -found.tokens) if frees else (0, 0)
         _move(tx, found.windows, reserved=held, spent=(cost_nano, tokens))
-        tx.change(
-            "INSERT INTO charges (key, number, why, cost_nano, tokens) "
-            "SELECT ?, COUNT(*), ?, ?, ? FROM charges WHERE key = ?",
-            (found.key, why, cost_nano, tokens, found.key),
-        )
+        _note_charge(tx, found.key, why, cost_nano, tokens)
         if why != "attempt":
             state = "expired" if why == "expired" else "settled"
             tx.change("UPDATE reservations SET state = ? WHERE key = ?", (state, found.key))
@@ -354,10 +365,24 @@ def _unchanged(standing: Reservation, request: ReserveRequest) -> Reservation:
     )
 
 
-def _windows(tx: Tx, keys: tuple[str, ...]) -> dict[str, _Window]:
+def _note_charge(tx: Tx, key: str, why: ChargeKind, cost_nano: int, tokens: int) -> None:
+    tx.change(
+        "INSERT INTO charges (key, number, why, cost_nano, tokens) "
+        "SELECT ?, COUNT(*), ?, ?, ? FROM charges WHERE key = ?",
+        (key, why, cost_nano, tokens, key),
+    )
+
+
+_NEAR_A_CAP = (
+    f" AND (spent_cost * 100 >= cap_cost * {_WARNINGS[0]} OR spent_tokens * 100 >= cap_tokens * {_WARNINGS[0]})"
+)
+"""A window without a cap is never near it: comparing with NULL is not true."""
+
+
+def _windows(tx: Tx, keys: tuple[str, ...], which: str = "") -> dict[str, _Window]:
     """The windows as they stand, locked until the end of the transaction."""
     rows = tx.execute(
-        f"SELECT {_WINDOW} FROM budget_windows WHERE key IN ({_marks(keys)}) ORDER BY key{tx.for_update}",  # noqa: S608
+        f"SELECT {_WINDOW} FROM budget_windows WHERE key IN ({_marks(keys)}){which} ORDER BY key{tx.for_update}",  # noqa: S608
         keys,
     )
     return {row[0]: _Window(*row) for row in rows}
@@ -411,7 +436,7 @@ def _exceeded(row: _Window, window: _Window, cost_nano: int, tokens: int) -> Exc
 def _alerts(tx: Tx, keys: tuple[str, ...]) -> tuple[Alert, ...]:
     """Thresholds that spending has passed and nobody was told of; told now, once."""
     found: list[Alert] = []
-    for row in _windows(tx, keys).values():
+    for row in _windows(tx, keys, _NEAR_A_CAP).values():
         told = row.alerted
         measures: tuple[tuple[Measure, int, int | None], ...] = (
             ("cost_nano", row.spent_cost, row.cap_cost),

@@ -24,13 +24,13 @@ from ooda.errors import (
 )
 from ooda.events import Body, ModelAsked, ModelFailed, ModelReplied, ToolCall, Usage
 from ooda.governance.audit import AuditFact
-from ooda.governance.audit import append as append_audit
-from ooda.governance.budget import Exceeded, ReserveRequest
+from ooda.governance.budget import Alert, Exceeded, Reservation, ReserveRequest
 from ooda.governance.grant import Grant, Mint
 from ooda.governance.ledger import Ledger
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.prices import PriceRow
 from ooda.governance.recorder import Intent, Recorder
+from ooda.governance.sent_mark import SentMark
 from ooda.ids import effect_key
 from ooda.runtime.commands import CallModel
 from ooda.store import Tx
@@ -91,9 +91,7 @@ class _Call(msgspec.Struct, frozen=True):
     """A model call under way."""
 
     ask: str
-    key: str
-    hold: int
-    """Nano-USD reserved."""
+    held: Reservation
     tokens: int
     """Upper guess of its input."""
     grant: Any
@@ -111,6 +109,7 @@ class ModelDoor:
         ledger: Ledger,
         model: str,
         price: PriceRow,
+        sent: SentMark,
         deadline_s: float = 600.0,
     ) -> None:
         self.model = model
@@ -120,10 +119,15 @@ class ModelDoor:
         self._mint = mint
         self._policy = policy
         self._ledger = ledger
+        self._sent = sent
 
     def switch(self, model: str, price: PriceRow) -> None:
         """Another model from the next call on."""
         self.model, self.price = model, price
+
+    def close(self) -> None:
+        """Let go of the run's note of what was sent."""
+        self._sent.close()
 
     def intent(self, tx: Tx, command: CallModel, *, digest: str, messages: int, input_bytes: int, send: Send) -> Intent:
         """The intent of a model call with its reservation, or the failure to record when no budget covers it.
@@ -165,20 +169,17 @@ class ModelDoor:
             reply_tokens=command.reply_tokens,
             reservation=key,
         )
-        call = _Call(command.ask, key, hold, tokens, self._grant(command, key))
+        call = _Call(command.ask, held, tokens, self._grant(command, key))
 
         def also(tx: Tx) -> None:
-            self._audit(tx, "allow", self.model, "reserve", f"{hold} nano-USD held")
-            for alert in held.alerts:
-                self._audit(tx, "alert", alert.scope, f"{alert.percent} %", f"{alert.window} budget")
+            self._audit("allow", self.model, "reserve", f"{hold} nano-USD held")
+            self._told(held.alerts)
 
         return Intent(asked, also=also, start=lambda: self._send(call, send))
 
     async def _send(self, call: _Call, send: Send) -> Intent:
         """Mark the hold as sent, make the call, give the answer to record."""
-        # Kept through a crash of this process without a sync of its own: between here and the first byte sent
-        # there is nothing a sync could protect.
-        self._recorder.store.note(lambda tx: self._ledger.mark_sent(tx, call.key))
+        self._sent.note(call.held.key)
         charge = Charge()
         try:
             reply = await send(call.grant, charge)
@@ -207,8 +208,8 @@ class ModelDoor:
 
     def _replied(self, call: _Call, reply: Reply, charge: Charge) -> Intent:
         usage = reply.usage or Usage(input_tokens=call.tokens)
-        cost = self.price.cost_nano(usage) if reply.usage is not None else call.hold
-        cost += charge.cost_nano + charge.billable * call.hold
+        cost = self.price.cost_nano(usage) if reply.usage is not None else call.held.cost_nano
+        cost += charge.cost_nano + charge.billable * call.held.cost_nano
         event = ModelReplied(
             ask=call.ask,
             model=reply.model,
@@ -223,7 +224,7 @@ class ModelDoor:
         return Intent(
             event,
             self._recorder.state.label,
-            also=lambda tx: self._settle(tx, call.key, cost, usage.total_tokens + charge.tokens),
+            also=lambda tx: self._settle(tx, call.held, cost, usage.total_tokens + charge.tokens),
         )
 
     def _failed(self, call: _Call, error: Exception, charge: Charge) -> Intent:
@@ -239,36 +240,42 @@ class ModelDoor:
                 kind = "credential"
             case _:
                 kind = "refused"
-        cost = charge.cost_nano + charge.billable * call.hold
-        return self._failure(call.ask, kind, str(error), call.key, cost, charge.tokens)
+        cost = charge.cost_nano + charge.billable * call.held.cost_nano
+        return self._failure(call.ask, kind, str(error), call.held, cost, charge.tokens)
 
     def _failure(
-        self, ask: str, kind: FailureKind, message: str, key: str = "", cost: int = 0, tokens: int = 0
+        self, ask: str, kind: FailureKind, message: str, held: Reservation | None = None, cost: int = 0, tokens: int = 0
     ) -> Intent:
         event = ModelFailed(ask=ask, error=kind, message=message, cost_nano=cost, tokens=tokens)
 
         def also(tx: Tx) -> None:
-            if not key:
-                self._audit(tx, "refuse", self.model, kind, message)
+            if held is None:
+                self._audit("refuse", self.model, kind, message)
             elif cost or tokens:
-                self._settle(tx, key, cost, tokens)
+                self._settle(tx, held, cost, tokens)
             else:
-                self._ledger.release(tx, key)
+                self._ledger.release(tx, held.key)
 
         return Intent(event, also=also)
 
     def abandon(self, tx: Tx, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Intent:
         """Close a model call that was cut off: charged at its reservation when it had been sent, released when not."""
+        if (sent := self._sent.last()) and (held := self._ledger.find(tx, sent)) and held.state == "held":
+            self._ledger.mark_sent(tx, sent)
         left = self._ledger.close_open(tx, self._recorder.state.run)
         return Intent(ModelFailed(ask=ask, error=kind, message=message, cost_nano=left.cost_nano, tokens=left.tokens))
 
-    def _settle(self, tx: Tx, key: str, cost: int, tokens: int) -> None:
-        self._ledger.settle(tx, key, cost, tokens)
-        self._audit(tx, "settle", self.model, "charge", f"{cost} nano-USD, {tokens} tokens")
+    def _settle(self, tx: Tx, held: Reservation, cost: int, tokens: int) -> None:
+        self._told(self._ledger.settle_held(tx, held, cost, tokens))
+        self._audit("settle", self.model, "charge", f"{cost} nano-USD, {tokens} tokens")
 
-    def _audit(self, tx: Tx, action: str, subject: str, decision: str, reason: str) -> None:
-        append_audit(
-            tx,
+    def _told(self, alerts: tuple[Alert, ...]) -> None:
+        for alert in alerts:
+            what = f"{alert.percent} % of {alert.measure} in window {alert.window}" if alert.percent else alert.message
+            self._audit("alert", alert.scope or "clock", alert.kind, what)
+
+    def _audit(self, action: str, subject: str, decision: str, reason: str) -> None:
+        self._recorder.audit(
             AuditFact(
                 at_ns=self._recorder.clock.now_ns(),
                 actor=self._policy.actor,
@@ -278,5 +285,5 @@ class ModelDoor:
                 decision=decision,
                 reason=self._recorder.redactor.redact(reason).text,
                 details={},
-            ),
+            )
         )

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from ooda.clock import Clock
 from ooda.errors import JournalError
 from ooda.events import BlobRef, Body, Entry, Event
+from ooda.governance.audit import AuditFact
+from ooda.governance.audit import append as append_audit
 from ooda.governance.redaction import Redactor
 from ooda.labels import TRUSTED, Label
 from ooda.runtime.commands import Command
@@ -62,6 +64,7 @@ class Recorder:
     Args:
         fence: The owner's fence; a write under an older one raises LeaseLostError.
         heard: Called with `(seq, entry)` after each committed event, derived ones included.
+        is_alone: Whether no other run of this process writes to a store that answers at once.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Recorder:
         clock: Clock,
         fence: int,
         heard: Callable[[int, Entry], None] = lambda seq, entry: None,
+        is_alone: Callable[[], bool] = lambda: False,
     ) -> None:
         self.loop = loop
         self.store = store
@@ -83,9 +87,11 @@ class Recorder:
         self.state = RunState(run=run)
         self.prompt = Prompt(self.text_of)
         self.heard = heard
+        self._is_alone = is_alone
         self._hash = GENESIS
         self._texts: dict[str, str] = {}
         self._tx: Tx | None = None
+        self._facts: list[AuditFact] = []
         self._is_ahead = False
         """A transaction failed after state had moved with it; only a reload makes this recorder usable again."""
 
@@ -116,6 +122,12 @@ class Recorder:
         """Read the store: inside the transaction under way, if there is one."""
         return work(self._tx) if self._tx is not None else self.store.read(work)
 
+    def audit(self, fact: AuditFact) -> None:
+        """Add a fact to the audit log in the transaction under way; all of one transaction are chained at its end."""
+        if self._tx is None:
+            raise RuntimeError("an audit fact of a run is written with the event it belongs to")
+        self._facts.append(fact)
+
     async def record(self, intent: Intent, follow: Follow | None = None) -> Recorded:
         """Commit one input event, what the core concludes from it, and the intents that follow at once.
 
@@ -135,7 +147,9 @@ class Recorder:
             return done
 
         try:
-            recorded, rows = await self.store.write(work)
+            # A run that shares the store with others in this process shares their commits too; one that is alone
+            # has nothing to wait for and spares itself two rounds of the event loop.
+            recorded, rows = self.store.write_now(work) if self._is_alone() else await self.store.write(work)
         except Exception:
             self._is_ahead = self._is_ahead or moved  # the work was accepted, and its commit failed
             raise
@@ -173,10 +187,13 @@ class Recorder:
                 commands.extend(self._advance(tx, following, rows))
                 if following.start is not None:
                     starts.append(following.start)
+            if self._facts:
+                append_audit(tx, *self._facts)
             status = "waiting" if self.state.life == "waiting" else None
             self.store.append(tx, [row for row, _ in rows], self.fence, status=status)
         finally:
             self._tx = None
+            self._facts.clear()
         self._is_ahead = False
         self._texts.clear()
         return Recorded(tuple(left), tuple(starts)), rows

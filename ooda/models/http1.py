@@ -1,6 +1,7 @@
 """A small HTTP/1.1 client: one server, keep-alive connections, request bodies as lists of buffers.
 
-The protocol itself is h11's; this module adds sockets, TLS, an HTTPS proxy by CONNECT, deadlines and a cap on
+The protocol itself is h11's, but for the plain case (`plain_response`); this module adds sockets, TLS, an HTTPS
+proxy by CONNECT, deadlines and a cap on
 what is read. It exists because general clients cost ten times the exchange itself. It follows no redirect, asks
 for no compression, keeps no cookies and knows nothing of models.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import re
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -18,6 +20,7 @@ import h11
 import msgspec
 
 from ooda.models.endpoint import Proxy, Url
+from ooda.models.plain_response import Head, PlainResponse
 
 __all__ = ["HttpClient", "HttpFailure", "HttpResponse", "Timeouts", "tls_context"]
 
@@ -74,6 +77,8 @@ class _Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.h11 = h11.Connection(h11.CLIENT)
+        self._plain: PlainResponse | None = None
+        """Reads the current response; None once it turned out to need h11."""
         self.idle_since: float | None = None
         self.received = False
         """Whether a byte of the current response has come."""
@@ -92,11 +97,19 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         self.received = True
-        self.h11.receive_data(data)
+        if self._plain is not None:
+            self._plain.received += data
+        else:
+            self.h11.receive_data(data)
         self._wake()
 
     def eof_received(self) -> None:
-        self.h11.receive_data(b"")
+        if self._plain is not None:
+            self._plain.cut()
+            if self._plain.is_refused:
+                self._to_h11()
+        if self._plain is None:
+            self.h11.receive_data(b"")
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -107,16 +120,12 @@ class _Connection(asyncio.Protocol):
 
     # Called by the owner of the exchange.
 
-    def send(self, request: h11.Request, buffers: Sequence[bytes | bytearray]) -> None:
+    def send(self, head: bytes, buffers: Sequence[bytes | bytearray]) -> None:
         """Write head and body: small buffers joined into one system call, large ones as they are, never copied here."""
         self.idle_since, self.received = None, False
-        pieces = [self.h11.send(request) or b""]
-        for buffer in buffers:
-            # h11 asks for bytes but only measures them and hands them back: any buffer will do.
-            pieces += self.h11.send_with_data_passthrough(h11.Data(buffer)) or ()  # type: ignore[arg-type]
-        self.h11.send(h11.EndOfMessage())
-        small: list[bytes] = []
-        for piece in pieces:
+        self._plain = PlainResponse()
+        small: list[bytes | bytearray] = []
+        for piece in (head, *buffers):
             if len(piece) < _LARGE_BYTES:
                 small.append(piece)
                 continue
@@ -136,8 +145,11 @@ class _Connection(asyncio.Protocol):
             h11.RemoteProtocolError: malformed, or closed before the end of the message.
         """
         while True:
-            event = self.h11.next_event()
-            if event is not h11.NEED_DATA:
+            event = self._plain.next_event() if self._plain is not None else self.h11.next_event()
+            if self._plain is not None and self._plain.is_refused:
+                self._to_h11()
+                continue
+            if event is not None and event is not h11.NEED_DATA:
                 return event
             if self.is_lost:
                 raise self.lost_by if isinstance(self.lost_by, ConnectionError) else ConnectionResetError()
@@ -156,12 +168,27 @@ class _Connection(asyncio.Protocol):
     @property
     def is_reusable(self) -> bool:
         return (
-            self.h11.our_state is h11.DONE
-            and self.h11.their_state is h11.DONE
-            and self.h11.trailing_data == (b"", False)
+            (self._plain.is_done if self._plain is not None else self._is_h11_done)
             and not self.transport.is_closing()
             and self.transport.get_write_buffer_size() == 0
         )
+
+    @property
+    def _is_h11_done(self) -> bool:
+        state = self.h11
+        return state.our_state is h11.DONE and state.their_state is h11.DONE and state.trailing_data == (b"", False)
+
+    def _to_h11(self) -> None:
+        """Let h11 read the response from its first byte: it is not a plain one, or it breaks off."""
+        if self._plain is None:
+            return
+        plain, self._plain = self._plain, None
+        self.h11 = h11.Connection(h11.CLIENT)
+        # What was asked matters to h11 only as "a POST that is sent": its bytes have left already.
+        self.h11.send(h11.Request(method="POST", target="/", headers=[("host", "-"), ("content-length", "0")]))
+        self.h11.send(h11.EndOfMessage())
+        if plain.received:
+            self.h11.receive_data(bytes(plain.received))
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -176,7 +203,7 @@ class _Connection(asyncio.Protocol):
 class HttpResponse:
     """A response whose head has come. Whoever got it calls `close`, whatever happens."""
 
-    def __init__(self, client: HttpClient, connection: _Connection, head: h11.Response, deadline: float) -> None:
+    def __init__(self, client: HttpClient, connection: _Connection, head: Head | h11.Response, deadline: float) -> None:
         self.status = head.status_code
         self.headers: dict[bytes, bytes] = dict(head.headers)
         """Lower-case names; of a repeated header the last."""
@@ -286,23 +313,19 @@ class HttpClient:
             HttpFailure: no response came.
         """
         size = sum(map(len, buffers))
-        request = h11.Request(
-            method="POST",
-            target=target,
-            headers=[("host", self.server.host_header), *headers, ("content-length", str(size))],
-        )
+        head = _head("POST", target, [("host", self.server.host_header), *headers, ("content-length", str(size))])
         kept = self._take()
         if kept is not None:
             on_send()
             try:
-                return await self._exchange(kept, request, buffers, deadline)
+                return await self._exchange(kept, head, buffers, deadline)
             except _RECONNECTABLE as error:
                 if kept.received:
                     raise _broken(error) from error
         connection = await self._connect(deadline)
         on_send()
         try:
-            return await self._exchange(connection, request, buffers, deadline)
+            return await self._exchange(connection, head, buffers, deadline)
         except _RECONNECTABLE as error:
             raise _broken(error) from error
 
@@ -318,13 +341,13 @@ class HttpClient:
     async def _exchange(
         self,
         connection: _Connection,
-        request: h11.Request,
+        head: bytes,
         buffers: Sequence[bytes | bytearray],
         deadline: float,
     ) -> HttpResponse:
         limit = min(deadline, connection.loop.time() + self.timeouts.first_byte_s)
         try:
-            connection.send(request, buffers)
+            connection.send(head, buffers)
             event = await connection.next_event(limit)
             while type(event) is h11.InformationalResponse:
                 event = await connection.next_event(limit)
@@ -350,7 +373,6 @@ class HttpClient:
 
     def _release(self, connection: _Connection, *, is_complete: bool) -> None:
         if is_complete and connection.is_reusable and len(self._idle) < _IDLE_CONNECTIONS:
-            connection.h11.start_next_cycle()
             connection.idle_since = connection.loop.time()
             self._idle.append(connection)
         else:
@@ -405,7 +427,9 @@ class HttpClient:
         if proxy.user:
             token = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
             headers.append(("proxy-authorization", f"Basic {token}"))
-        connection.send(h11.Request(method="CONNECT", target=target, headers=headers), ())
+        connection.h11.send(h11.Request(method="CONNECT", target=target, headers=headers))
+        connection.h11.send(h11.EndOfMessage())
+        connection.transport.write(_head("CONNECT", target, headers))
         response = await connection.next_event(deadline)
         if response.status_code // 100 != 2:
             raise OSError(0, f"it answered {response.status_code} to CONNECT")
@@ -418,6 +442,23 @@ class HttpClient:
             raise OSError(0, "the proxy closed the tunnel")
         connection.transport = transport
         connection.h11 = h11.Connection(h11.CLIENT)
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*\Z")
+_TARGET = re.compile(r"[\x21-\x7e]+\Z")
+
+
+def _head(method: str, target: str, headers: Sequence[tuple[str, str]]) -> bytes:
+    """The request's head. Raises ValueError for a target or header that could be read as more than one."""
+    if not _TARGET.match(target):
+        raise ValueError(f"the target {target!r} holds a character that URLs do not")
+    lines = [f"{method} {target} HTTP/1.1"]
+    for name, value in headers:
+        if not _TOKEN.match(name) or not _VALUE.match(value):
+            raise ValueError(f"header {name!r} is no header: its name or value holds a control character")
+        lines.append(f"{name}: {value}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def _broken(error: Exception) -> HttpFailure:

@@ -15,6 +15,7 @@ from ooda.events import Usage
 
 __all__ = ["normalise_usage"]
 
+_PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _CACHED = (
     "prompt_tokens_details.cached_tokens",  # OpenAI chat, OpenRouter, xAI, GLM, Gemini's compatible endpoint
     "input_tokens_details.cached_tokens",  # OpenAI responses
@@ -44,6 +45,8 @@ def normalise_usage(raw: object) -> Usage | None:
     """
     if not isinstance(raw, Mapping):
         return None
+    if raw.keys() <= _PLAIN and (plain := _plain(raw)) is not None:
+        return plain
     cached, written, reasoning = _first(raw, _CACHED), _first(raw, _WRITTEN), _first(raw, _REASONING)
     if "prompt_tokens" in raw or "completion_tokens" in raw:
         sent, generated = _count(raw, "prompt_tokens"), _count(raw, "completion_tokens")
@@ -70,6 +73,20 @@ def normalise_usage(raw: object) -> Usage | None:
         output_tokens=max(generated, reasoning),
         reasoning_tokens=reasoning,
     )
+
+
+def _plain(raw: Mapping[str, Any]) -> Usage | None:
+    """The commonest shape, three whole numbers that add up; None for anything that wants a closer look."""
+    sent, generated, total = raw.get("prompt_tokens"), raw.get("completion_tokens"), raw.get("total_tokens")
+    if (
+        type(sent) is int
+        and type(generated) is int
+        and 0 < sent < 2**53
+        and generated >= 0
+        and total == sent + generated
+    ):
+        return Usage(input_tokens=sent, output_tokens=generated)
+    return None
 
 
 def _first(raw: Mapping[str, Any], paths: tuple[str, ...]) -> int:
