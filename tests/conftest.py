@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ooda.testing.runs import RunBench
+from tests.servers import emptied, postgres_schema
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -28,3 +30,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def bench(tmp_path: Path) -> RunBench:
     """A repository with one bug, a home of its own, bubblewrap around every command."""
     return RunBench(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_schema() -> Iterator[str]:
+    """One schema on the real PostgreSQL server for all tests of this session."""
+    with postgres_schema() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(shared_schema: str) -> Iterator[str]:
+    """A PostgreSQL database with nothing in it."""
+    yield shared_schema
+    emptied(shared_schema)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """Both dialects, one after the other: nothing for SQLite, or the URL of an empty PostgreSQL schema."""
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))

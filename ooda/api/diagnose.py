@@ -73,7 +73,7 @@ def _git() -> Check:
 def _store(environ: Mapping[str, str], cwd: Path, overrides: Mapping[str, object] | None) -> Check:
     try:
         with Session.open(environ=environ, cwd=cwd, overrides=overrides) as session:
-            return Check(name="store", ok=True, detail=str(session.store.path), is_needed=True)
+            return Check(name="store", ok=True, detail=session.store.place, is_needed=True)
     except OodaError as error:
         return Check(name="store", ok=False, detail=str(error), is_needed=True)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from ooda.clock import to_rfc3339
 from ooda.errors import LeaseLostError
+from ooda.store.owner import described
 from ooda.store.tx import Tx
 
 __all__ = ["Lease", "check", "release", "renew", "take"]
@@ -52,8 +53,8 @@ def take(
         return renew(tx, found, ttl_s, now_ns)
     if found.expires_ns > now_ns and (is_alive is None or is_alive(found.owner)):
         raise LeaseLostError(
-            f"run `{run}` is being carried on by {found.owner} (lease until {to_rfc3339(found.expires_ns)}); stop it "
-            "there, or wait until its lease has expired",
+            f"run `{run}` is being carried on by {described(found.owner)} (lease until "
+            f"{to_rfc3339(found.expires_ns)}); stop it there, or wait until its lease has expired",
             run=run,
             holder=found.owner,
             fence=found.fence,
@@ -104,7 +105,8 @@ def lost(tx: Tx, run: str, fence: int) -> LeaseLostError:
     found = _find(tx, run)
     holder = found.owner if found else ""
     return LeaseLostError(
-        f"run `{run}` is carried on by {holder}; this process (fence {fence}) has lost it and writes nothing more"
+        f"run `{run}` is carried on by {described(holder)} now; this process (fence {fence}) has lost it and writes "
+        "nothing more"
         if found
         else f"run `{run}` has no lease; take one before writing to it",
         run=run,

@@ -10,7 +10,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-__all__ = ["is_alive", "process_owner"]
+__all__ = ["described", "is_alive", "process_owner"]
 
 _PROC = Path("/proc")
 
@@ -22,6 +22,12 @@ def process_owner(token: str) -> str:
         token: tells the owners of one process apart (two runners must not share a run); without `/`.
     """
     return f"{os.uname().nodename}/{_place()}/{os.getpid()}/{_start_of(os.getpid())}/{token}"
+
+
+def described(owner: str) -> str:
+    """An owner's name for people: `process 4711 on build-7`; other names as they are."""
+    parts = owner.split("/")
+    return f"process {parts[2]} on {parts[0]}" if len(parts) == 5 else owner
 
 
 def is_alive(owner: str) -> bool:

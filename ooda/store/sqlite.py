@@ -1,6 +1,6 @@
 """One connection to one SQLite file: made with safe modes, set up for durability, brought to the newest schema.
 
-Knows pragmas, file modes and numbered migrations. A database written by a newer program is refused before
+Knows pragmas, file modes, transactions and migrations. A database written by a newer program is refused before
 anything in it is changed. Must not know what the tables mean.
 """
 
@@ -9,19 +9,21 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from ooda.errors import ConfigError, JournalError
+from ooda.errors import ConfigError, JournalError, OodaError
+from ooda.store.database import Work, apart, ended
 from ooda.store.failures import from_os, from_sqlite
+from ooda.store.schema import latest, numbered, refuse_newer, refuse_older
 from ooda.store.tx import Params
 
-__all__ = ["SqliteTx", "connect", "make_folder", "sync_folder"]
+__all__ = ["SqliteDatabase", "SqliteTx", "connect", "make_folder", "sync_folder"]
 
-_MIGRATIONS = Path(__file__).parent / "migrations" / "sqlite"
+T = TypeVar("T")
 
 # A WAL that a long reader let grow is cut back to this after the next checkpoint.
 _WAL_BYTES = 16 * 1024 * 1024
@@ -45,11 +47,68 @@ class SqliteTx:
 
     def end(self) -> None:
         """From here on every use raises: a statement after the commit would not be part of anything."""
-        self._execute = _ended
+        self._execute = ended
 
 
-def _ended(*_: object) -> NoReturn:
-    raise RuntimeError("this transaction has ended; do all its statements inside the work given to the store")
+class SqliteDatabase:
+    """A SQLite file. Works are carried out on the caller's thread: a statement takes microseconds."""
+
+    is_remote = False
+
+    def __init__(self, path: Path, *, readonly: bool, busy_timeout_s: float) -> None:
+        """Open the file; see `connect`."""
+        self.path = path
+        self.connection = connect(path, readonly=readonly, busy_timeout_s=busy_timeout_s)
+        self._is_busy = False
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    def write(self, work: Work[T], *, is_synced: bool = True) -> T:
+        if is_synced:
+            return self._inside("BEGIN IMMEDIATE", work)
+        self.connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            return self._inside("BEGIN IMMEDIATE", work)
+        finally:
+            self.connection.execute("PRAGMA synchronous = FULL")
+
+    def write_all(self, works: Sequence[Work[Any]]) -> list[Any]:
+        if len(works) == 1:
+            return [self._inside("BEGIN IMMEDIATE", works[0])]
+        return self._inside("BEGIN IMMEDIATE", lambda tx: [apart(work, tx, self._translated) for work in works])
+
+    def read(self, work: Work[T]) -> T:
+        return self._inside("BEGIN", work)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _inside(self, begin: str, work: Work[T]) -> T:
+        if self._is_busy:
+            raise RuntimeError("a transaction is under way; use the `tx` it was given instead of the store")
+        connection = self.connection
+        self._is_busy = True
+        tx = SqliteTx(connection)
+        try:
+            connection.execute(begin)
+            result = work(tx)
+            connection.execute("COMMIT")
+            return result
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self.path, "read" if begin == "BEGIN" else "write") from error
+        finally:
+            tx.end()
+            self._is_busy = False
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _translated(self, error: Exception) -> OodaError | None:
+        # A full disk makes SQLite give up the whole transaction: then nobody's work was kept.
+        if not self.connection.in_transaction:
+            raise error
+        return from_sqlite(error, self.path, "write") if isinstance(error, sqlite3.Error) else None
 
 
 def connect(path: Path, *, readonly: bool, busy_timeout_s: float) -> sqlite3.Connection:
@@ -95,32 +154,16 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-    latest = _latest()
+    known = latest("sqlite")
     found = _version(connection, path)
-    _refuse_newer(found, latest, path)
+    refuse_newer(found, known, str(path))
     if readonly:
-        if found < latest:
-            raise ConfigError(
-                f"database `{path}` has schema version {found}, this program reads {latest}; open it once for "
-                "writing (any `ooda run` does) to bring it up to date",
-                path=str(path),
-                found=found,
-                expected=latest,
-            )
+        refuse_older(found, known, str(path))
         return
-    if found < latest or connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+    if found < known or connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         with _alone_in(path.parent):
             connection.execute("PRAGMA journal_mode = WAL")
-            _migrate(connection, path, latest)
-
-
-def _latest() -> int:
-    return max(number for number, _ in _numbered())
-
-
-def _numbered() -> Iterator[tuple[int, Path]]:
-    for file in sorted(_MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql")):
-        yield int(file.name[:4]), file
+            _migrate(connection, path, known)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -137,18 +180,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return int(connection.execute("SELECT COALESCE(MAX(number), 0) FROM migrations").fetchone()[0])
 
 
-def _refuse_newer(found: int, latest: int, path: Path) -> None:
-    if found > latest:
-        raise JournalError(
-            f"database `{path}` has schema version {found}, this program knows versions up to {latest}; nothing was "
-            "changed, use the newer `ooda` that wrote it",
-            path=str(path),
-            found=found,
-            expected=latest,
-        )
-
-
-def _migrate(connection: sqlite3.Connection, path: Path, latest: int) -> None:
+def _migrate(connection: sqlite3.Connection, path: Path, known: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(
@@ -156,8 +188,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, latest: int) -> None:
         )
         # Read again under the lock: another process may have been first.
         found = _version(connection, path)
-        _refuse_newer(found, latest, path)
-        for number, file in _numbered():
+        refuse_newer(found, known, str(path))
+        for number, file in numbered("sqlite"):
             if number > found:
                 for statement in _statements(file.read_text(encoding="utf-8")):
                     connection.execute(statement)

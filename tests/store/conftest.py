@@ -1,4 +1,4 @@
-"""A store on a real file, and journals to put into it."""
+"""A store on a real file and on a real server, and journals to put into it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +29,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
+def store(path: Path, store_url: str) -> Iterator[Store]:
+    with Store.open(path, url=store_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def file_store(path: Path) -> Iterator[Store]:
+    """SQLite only."""
     with Store.open(path) as opened:
         yield opened
 

@@ -45,15 +45,15 @@ def test_a_new_store_is_private_and_durable(path: Path) -> None:
     assert settings == ["wal", 2, 1]
 
 
-def test_what_was_written_is_there_after_opening_again(path: Path) -> None:
+def test_what_was_written_is_there_after_opening_again(path: Path, store_url: str) -> None:
     """For writing and for reading only."""
-    with Store.open(path) as store:
+    with Store.open(path, url=store_url) as store:
         store.write_now(enqueue("n"))
-        with Store.open(path, readonly=True) as reader:
+        with Store.open(path, url=store_url, readonly=True) as reader:
             assert ids(reader) == ["n"]
-    with Store.open(path) as store:
+    with Store.open(path, url=store_url) as store:
         assert ids(store) == ["n"]
-    with Store.open(path, readonly=True) as reader:
+    with Store.open(path, url=store_url, readonly=True) as reader:
         assert ids(reader) == ["n"]
         with pytest.raises(ConfigError):
             reader.write_now(enqueue("m"))
@@ -231,19 +231,19 @@ def test_many_processes_may_open_a_new_store_at_once(path: Path) -> None:
 @contextmanager
 def traced(store: Store) -> Iterator[list[str]]:
     statements: list[str] = []
-    store._connection.set_trace_callback(statements.append)
+    store.database.connection.set_trace_callback(statements.append)
     yield statements
-    store._connection.set_trace_callback(None)
+    store.database.connection.set_trace_callback(None)
 
 
-async def test_works_of_one_iteration_share_one_commit(store: Store) -> None:
+async def test_works_of_one_iteration_share_one_commit(file_store: Store) -> None:
     """However many runs write at once, there is one sync to disk."""
-    with traced(store) as statements:
-        results = await asyncio.gather(*(store.write(enqueue(f"n{number}")) for number in range(20)))
+    with traced(file_store) as statements:
+        results = await asyncio.gather(*(file_store.write(enqueue(f"n{number}")) for number in range(20)))
 
     assert results == [True] * 20
     assert statements.count("COMMIT") == 1
-    assert len(ids(store)) == 20
+    assert len(ids(file_store)) == 20
 
 
 async def test_a_failing_work_fails_alone(store: Store) -> None:
@@ -295,35 +295,38 @@ async def test_a_writer_cancelled_before_the_commit_wrote_nothing(store: Store) 
     assert ids(store) == ["n2"]
 
 
-async def test_a_full_disk_keeps_nothing_of_the_commit_and_tells_everyone(store: Store) -> None:
+async def test_a_full_disk_keeps_nothing_of_the_commit_and_tells_everyone(file_store: Store) -> None:
     """SQLite gives the whole transaction up; a later one, with space again, goes through."""
-    pages = store.read(lambda tx: tx.execute("PRAGMA page_count")[0][0])
-    store.read(lambda tx: tx.execute(f"PRAGMA max_page_count = {pages + 2}"))
+    pages = file_store.read(lambda tx: tx.execute("PRAGMA page_count")[0][0])
+    file_store.read(lambda tx: tx.execute(f"PRAGMA max_page_count = {pages + 2}"))
 
     def large(tx: Tx) -> bool:
         return outbox.enqueue(tx, "large", "mail", "x" * 100_000, 1)
 
     said = await asyncio.gather(
-        store.write(enqueue("n1")), store.write(large), store.write(enqueue("n2")), return_exceptions=True
+        file_store.write(enqueue("n1")),
+        file_store.write(large),
+        file_store.write(enqueue("n2")),
+        return_exceptions=True,
     )
-    alone = (await asyncio.gather(store.write(large), return_exceptions=True))[0]
-    store.read(lambda tx: tx.execute("PRAGMA max_page_count = 1000000"))
-    await store.write(enqueue("n3"))
+    alone = (await asyncio.gather(file_store.write(large), return_exceptions=True))[0]
+    file_store.read(lambda tx: tx.execute("PRAGMA max_page_count = 1000000"))
+    await file_store.write(enqueue("n3"))
 
     assert {type(error) for error in [*said, alone]} == {IntegrationError}
     assert "disk is full" in str(alone)
-    assert ids(store) == ["n3"]
+    assert ids(file_store) == ["n3"]
 
 
-async def test_closing_carries_out_what_is_queued(path: Path) -> None:
+async def test_closing_carries_out_what_is_queued(path: Path, store_url: str) -> None:
     """Nothing accepted is dropped."""
-    store = Store.open(path)
+    store = Store.open(path, url=store_url)
     written = store.write(enqueue("n"))
     store.close()
     store.close()
 
     assert await written is True
-    with Store.open(path) as again:
+    with Store.open(path, url=store_url) as again:
         assert ids(again) == ["n"]
 
 
@@ -355,9 +358,9 @@ def test_a_transaction_is_not_used_after_its_end_or_inside_another(store: Store)
     assert ids(store) == []
 
 
-def test_a_lock_held_for_too_long_is_told(path: Path) -> None:
+def test_a_lock_held_for_too_long_is_told(path: Path, store_url: str) -> None:
     """Another process writes for longer than we wait."""
-    with Store.open(path) as store, Store.open(path, busy_timeout_s=0.05) as other:
+    with Store.open(path, url=store_url) as store, Store.open(path, url=store_url, busy_timeout_s=0.05) as other:
 
         def while_locked(tx: Tx) -> OodaError:
             with pytest.raises(IntegrationError, match="locked for too long") as caught:
@@ -370,9 +373,9 @@ def test_a_lock_held_for_too_long_is_told(path: Path) -> None:
         assert other.write_now(enqueue("n")) is True
 
 
-def test_a_read_sees_one_state(path: Path) -> None:
+def test_a_read_sees_one_state(path: Path, store_url: str) -> None:
     """What others commit meanwhile is seen by the next read."""
-    with Store.open(path) as store, Store.open(path) as other:
+    with Store.open(path, url=store_url) as store, Store.open(path, url=store_url) as other:
 
         def twice(tx: Tx) -> tuple[int, int]:
             first = len(outbox.pending(tx, 10))
