@@ -256,6 +256,14 @@ AnyRun.TestCase.settings = settings(max_examples=120, stateful_step_count=40, de
 TestAnyRun = AnyRun.TestCase
 
 
+class AnyLongRun(AnyRun):
+    """The same for longer."""
+
+
+AnyLongRun.TestCase.settings = settings(max_examples=2500, stateful_step_count=80, deadline=None)
+TestAnyLongRun = pytest.mark.soak(AnyLongRun.TestCase)
+
+
 # -- a thousand steps -------------------------------------------------------------------------------------
 
 
