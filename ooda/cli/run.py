@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -16,26 +16,29 @@ from ooda.api.cassette import Cassette, load_cassette
 from ooda.api.launch import Live, opened, reloaded
 from ooda.api.request import Launch, Watch
 from ooda.api.result import result_of
-from ooda.api.runs import known_run, started_of
+from ooda.api.runs import known_run, started_of, text_of
 from ooda.api.session import Session
-from ooda.cli.exits import EXIT
+from ooda.cli.exits import EXIT, NEXT
 from ooda.cli.progress import Progress
-from ooda.cli.settings import session_for
+from ooda.cli.settings import limits_of, session_for
 from ooda.cli.style import amount, is_terminal, style_for
 from ooda.cli.terminal import TerminalPerson
 from ooda.engines.local import Ending
-from ooda.errors import ConfigError
+from ooda.errors import ConfigError, RunCancelledError, UserError
 from ooda.events import Entry, RunStarted, encode
-from ooda.task import LoadedTask, load_task
+from ooda.task import LimitsSpec, LoadedTask, load_task
 
 __all__ = ["carry", "resume", "run"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(args: argparse.Namespace) -> int:
     """Start a run of a task file."""
     loaded = load_task(args.task)
-    for warning in loaded.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+    if not args.quiet:
+        for warning in loaded.warnings:
+            print(f"note: {warning}", file=sys.stderr)
     cassette = load_cassette(Path(args.replay)) if args.replay else None
     with session_for(args) as session:
         return carry(session, args, loaded, cassette)
@@ -44,13 +47,31 @@ def run(args: argparse.Namespace) -> int:
 def resume(args: argparse.Namespace) -> int:
     """Go on with an earlier run."""
     cassette = load_cassette(Path(args.replay)) if args.replay else None
+    limits = limits_of(args)
     with session_for(args) as session:
-        known_run(session, args.run)
+        summary = known_run(session, args.run)
+        if summary.status == "success":
+            raise UserError(f"run {args.run} succeeded, there is nothing to resume; start a new run of its task")
         started = started_of(session, args.run)
-        body = started.task
-        text = session.store.blobs.get(body.ref.digest) if body.ref else body.text
-        loaded = _task_of(args, started, reloaded(session, args.run, text))
-        return carry(session, args, loaded, cassette, run=args.run)
+        _same_cassette(args, started, cassette)
+        args.model = args.model or started.model
+        loaded = _task_of(args, started, reloaded(session, args.run, text_of(session)(started.task)))
+        return carry(session, args, loaded, cassette, run=args.run, limits=limits)
+
+
+def _same_cassette(args: argparse.Namespace, started: RunStarted, cassette: Cassette | None) -> None:
+    """A run that takes its replies from a cassette goes on with that one, or live when it is told with which model."""
+    if cassette is not None and cassette.digest != started.cassette:
+        held = f"cassette {started.cassette[:12]}" if started.cassette else "a live model"
+        raise ConfigError(
+            f"run {args.run} takes its replies from {held}, and `{args.replay}` is cassette {cassette.digest[:12]}; "
+            + ("name the other one" if started.cassette else "leave `--replay` out")
+        )
+    if cassette is None and started.cassette and not args.model:
+        raise ConfigError(
+            f"run {args.run} takes its replies from cassette {started.cassette[:12]}; give it again with `--replay FILE`, "
+            "or go on with a live model: `--model NAME`"
+        )
 
 
 def _task_of(args: argparse.Namespace, started: RunStarted, recorded: LoadedTask) -> LoadedTask:
@@ -73,10 +94,13 @@ def carry(
     cassette: Cassette | None,
     *,
     run: str = "",
+    limits: LimitsSpec | None = None,
 ) -> int:
     """Carry a run in this process to its end and print its result; gives the exit code."""
     style = style_for(sys.stderr, args.color)
-    progress = None if args.quiet else Progress(sys.stderr, style)
+    # On one terminal the result says status and reason once more.
+    shows_end = args.form != "text" or not sys.stdout.isatty()
+    progress = None if args.quiet else Progress(sys.stderr, style, shows_end=shows_end)
     lines = _Lines() if args.form == "jsonl" else None
 
     def heard(seq: int, entry: Entry) -> None:
@@ -91,52 +115,67 @@ def carry(
         run=run,
         model=getattr(args, "model", None) or "",
         base_url=getattr(args, "base_url", None) or "",
+        limits=limits,
         cassette=cassette,
         person=TerminalPerson(session.user, style) if attended else None,
         watch=Watch(heard=heard, on_attempt=progress.attempted if progress else None),
     )
     if cassette is not None and not args.quiet:
         print("The model's replies come from a cassette; everything else is real.", file=sys.stderr)
-    live, ending = asyncio.run(_carry(session, launch, args.quiet))
+    live, ending = asyncio.run(_carry(session, launch, progress))
     _finish(session, args, live, ending)
     return EXIT[ending.status]
 
 
-async def _carry(session: Session, launch: Launch, quiet: bool) -> tuple[Live, Ending]:
-    async with opened(session, launch) as live:
-        if not quiet:
-            report = live.sandbox.report
-            missing = f", without {', '.join(report.missing)}" if report.missing else ""
-            print(f"{live.run} · sandbox {report.backend}{missing} · {live.kind.workspace}", file=sys.stderr)
-        with _interruptible(live, quiet):
-            return live, await live.go()
+async def _carry(session: Session, launch: Launch, progress: Progress | None) -> tuple[Live, Ending]:
+    with _Interruptible(quiet=progress is None) as interruptible:
+        try:
+            async with opened(session, launch) as live:
+                interruptible.live = live
+                if progress is not None:
+                    progress.take_up(live.kind.limits, live.state.spent)
+                    report = live.sandbox.report
+                    missing = f", without {', '.join(report.missing)}" if report.missing else ""
+                    print(f"{live.run} · sandbox {report.backend}{missing} · {live.kind.workspace}", file=sys.stderr)
+                return live, await live.go()
+        except asyncio.CancelledError:
+            if not interruptible.reason:
+                raise
+            raise RunCancelledError(
+                f"{interruptible.reason} before the run was taken up; nothing was recorded"
+            ) from None
 
 
-class _interruptible:
-    """The first SIGINT or SIGTERM ends the run cleanly; the second one ends the process at once."""
+class _Interruptible:
+    """The first SIGINT or SIGTERM ends the run cleanly, or what is still being opened; the second one ends at once."""
 
-    def __init__(self, live: Live, quiet: bool) -> None:
-        self._live = live
+    def __init__(self, *, quiet: bool) -> None:
+        self.live: Live | None = None
+        self.reason = ""
         self._quiet = quiet
-        self._seen = False
+        self._task = asyncio.current_task()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
+        return self
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             loop.remove_signal_handler(number)
 
     def _signalled(self, number: int) -> None:
-        if self._seen:
-            os._exit(128 + number)
-        self._seen = True
+        if self.reason:
+            os._exit(EXIT["cancelled"])
+        self.reason = f"interrupted by {signal.Signals(number).name}"
         if not self._quiet:
             print("\nStopping: finishing the journal. Again to end at once.", file=sys.stderr, flush=True)
-        self._live.engine.interrupt(f"interrupted by {signal.Signals(number).name}")
+        if self.live is not None:
+            self.live.engine.interrupt(self.reason)
+        elif self._task is not None:
+            self._task.cancel()
 
 
 class _Lines:
@@ -167,5 +206,5 @@ def _finish(session: Session, args: argparse.Namespace, live: Live, ending: Endi
         ):
             if value not in (None, ""):
                 print(f"  {name:<12} {value}")
-    if ending.status not in ("success", "unverified") and not args.quiet:
-        print(f"To go on: ooda runs resume {live.run}", file=sys.stderr)
+    if (following := NEXT[ending.status]) and not args.quiet:
+        print(following.format(run=live.run), file=sys.stderr)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
 
+from ooda.errors import OodaError
 from ooda.events import (
     ApprovalAnswered,
     Body,
@@ -115,6 +116,7 @@ class LocalEngine:
         self._inbox: deque[TimerFired | UserMessage] = deque()
         self._woken = asyncio.Event()
         self._interrupted = ""
+        self._lost: OodaError | None = None
         self._left = False
         self._is_interrupting = False
 
@@ -125,13 +127,16 @@ class LocalEngine:
     # -- from outside -----------------------------------------------------------------------------------
 
     async def start(self, event: RunStarted) -> Ending:
-        """Begin a new run with its first event, and carry it to its end."""
+        """Begin a new run with its first event, and carry it to its end. Raises LeaseLostError as `resume` does."""
         return await self._drive(Intent(event))
 
     async def resume(self, event: Resumed) -> Ending:
-        """Take the run up where its journal ends: settle what was open, then go on."""
-        await self._reconcile()
-        return await self._drive(Intent(event))
+        """Take the run up where its journal ends: settle what was open, then go on.
+
+        Raises:
+            LeaseLostError: another owner took the run over meanwhile (`lose`).
+        """
+        return await self._drive(Intent(event), self._reconcile())
 
     def say(self, text: str, author: str) -> None:
         """Put a person's message into the run's inbox."""
@@ -141,6 +146,13 @@ class LocalEngine:
     def interrupt(self, reason: str) -> None:
         """Stop gracefully: nothing new starts, what is open is ended and closed in the journal."""
         self._interrupted = reason
+        self._woken.set()
+
+    def lose(self, error: OodaError) -> None:
+        """The run is another owner's: end what runs at once, write nothing more; the engine raises `error`."""
+        self._lost = self._lost or error
+        for task in self._tasks:
+            task.cancel()
         self._woken.set()
 
     async def interrupt_turn(self, reason: str) -> None:
@@ -157,10 +169,17 @@ class LocalEngine:
 
     # -- the drive --------------------------------------------------------------------------------------
 
-    async def _drive(self, first: Intent) -> Ending:
+    async def _drive(self, first: Intent, before: Coroutine[Any, Any, None] | None = None) -> Ending:
+        has_begun = False
         try:
-            self._spawn(self._carry(await self._recorder.record(first, self._follow)))
-            while self.state.is_alive and not self._interrupted:
+            if before is not None:
+                self._spawn(before)
+                while self._tasks and not self._is_ending:
+                    await self._one_more()
+            if not self._is_ending:
+                has_begun = True
+                self._spawn(self._carry(await self._recorder.record(first, self._follow)))
+            while self.state.is_alive and not self._is_ending:
                 if self._inbox:
                     intent = Intent(self._inbox.popleft())
                     self._spawn(self._carry(await self._recorder.record(intent, self._follow)))
@@ -171,6 +190,10 @@ class LocalEngine:
                 else:
                     await self._woken.wait()
                     self._woken.clear()
+            if self._lost is not None:
+                raise self._lost
+            if not has_begun:
+                return Ending(self.state, "cancelled", self._interrupted)
             if self.state.is_alive:
                 await self._end_tasks()
                 await self._close_calls(self._interrupted)
@@ -183,6 +206,10 @@ class LocalEngine:
                 timer.cancel()
             await self._end_tasks()
 
+    @property
+    def _is_ending(self) -> bool:
+        return bool(self._interrupted) or self._lost is not None
+
     async def _one_more(self) -> None:
         """Wait until something that runs has ended, or somebody outside wants something."""
         waker = asyncio.ensure_future(self._woken.wait())
@@ -191,6 +218,8 @@ class LocalEngine:
         finally:
             waker.cancel()
         self._woken.clear()
+        if self._lost is not None:
+            return
         for task in [task for task in self._tasks if task.done()]:
             self._tasks.discard(task)
             task.result()

@@ -1,0 +1,90 @@
+"""The lease of a run, kept while it is open here: taken, renewed, given back, and its loss told at once.
+
+Knows the store's leases and this process's name; what a lost lease means for what is running is the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from ooda.api.session import Session
+from ooda.errors import IntegrationError, LeaseLostError, OodaError
+from ooda.store import Lease, is_alive, leases, process_owner
+
+__all__ = ["LeaseKeeper", "held_lease"]
+
+_LEASE_S = 60.0
+_AGAIN_S = 1.0
+"""Between tries to renew while the store does not take it."""
+_NANO = 1_000_000_000
+
+
+class LeaseKeeper:
+    """Renews one lease until it is cancelled or the lease is lost."""
+
+    def __init__(self, session: Session, lease: Lease) -> None:
+        self.lease = lease
+        self._session = session
+        self._lost: OodaError | None = None
+        self._told: Callable[[OodaError], None] = lambda error: None
+
+    def tell(self, told: Callable[[OodaError], None]) -> None:
+        """Call `told` once when the lease is lost; at once when it is already."""
+        self._told = told
+        if self._lost is not None:
+            told(self._lost)
+
+    async def keep(self) -> None:
+        """Renew until the lease is lost. A store that cannot be written is asked again as long as the lease lasts."""
+        pause_s = _LEASE_S / 3
+        while self._lost is None:
+            await asyncio.sleep(pause_s)
+            try:
+                self.lease = await self._session.store.write(
+                    lambda tx: leases.renew(tx, self.lease, _LEASE_S, self._session.clock.now_ns())
+                )
+                pause_s = _LEASE_S / 3
+            except LeaseLostError as error:
+                self._lose(error)
+            except IntegrationError as error:
+                pause_s = _AGAIN_S
+                if self._session.clock.now_ns() >= self.lease.expires_ns:
+                    self._lose(error)
+
+    def _lose(self, error: OodaError) -> None:
+        self._lost = error
+        self._told(error)
+
+
+@asynccontextmanager
+async def held_lease(session: Session, run: str) -> AsyncIterator[LeaseKeeper]:
+    """Hold the lease of a run; on leaving, whatever happened, let go of it and sign the audit log.
+
+    Raises:
+        LeaseLostError: another process carries this run on; the message names it.
+    """
+    owner = process_owner(session.ids.new("own"))
+    lease = await session.store.write(
+        lambda tx: leases.take(tx, run, owner, _LEASE_S, session.clock.now_ns(), is_alive)
+    )
+    keeper = LeaseKeeper(session, lease)
+    task = asyncio.ensure_future(keeper.keep())
+    try:
+        yield keeper
+    except BaseException:
+        task.cancel()
+        # What went wrong counts, not that a full disk takes no release either: a dead owner's lease is free anyway.
+        with contextlib.suppress(OodaError):
+            _let_go(session, keeper.lease)
+        raise
+    else:
+        task.cancel()
+        _let_go(session, keeper.lease)
+
+
+def _let_go(session: Session, lease: Lease) -> None:
+    session.store.write_now(lambda tx: leases.release(tx, lease))
+    session.anchor_audit()
