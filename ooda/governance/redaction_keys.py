@@ -45,6 +45,7 @@ _WORD: Final = (
     r"|session|service[-_ ]?role|function|license|webhook)[-_ .]?key"
     r"|(?<![A-Za-z])(?:pass|pwd|auth)|(?<=[?&])sig)"
 )
+# The four patterns below are compiled by `re` (and kept there) when the first text needs them, not at import.
 _VALUE: Final = (
     r'(?:"(?P<a>(?:\\.|[^"\\\n]){1,4096})'
     r"|'(?P<b>(?:\\.|[^'\\\n]){1,4096})"
@@ -52,20 +53,18 @@ _VALUE: Final = (
     r"|\\+[\"'](?P<d>(?:(?!\\+[\"'])[^\n]){1,4096})"
     r"|(?P<bare>[^\s\"'`,;&<>(){}\[\]|\\]{1,4096}))"
 )
-_PAIR: Final = re.compile(_WORD + r"\\*[\"'`]?\]?[ \t]*(?P<sep>:=|=>|=(?!=)|:)[ \t]*" + _VALUE, re.IGNORECASE)
-_FLAG: Final = re.compile(
+_PAIR: Final = _WORD + r"\\*[\"'`]?\]?[ \t]*(?P<sep>:=|=>|=(?!=)|:)[ \t]*" + _VALUE
+_FLAG: Final = (
     r"(?<![\w-])--?(?:[a-z0-9]+-){0,5}(?P<word>pass(?:word|wd|phrase)?|pwd|token|secret|(?:api|access|secret|private|auth)-?key)"
-    r" +" + _VALUE,
-    re.IGNORECASE,
+    r" +" + _VALUE
 )
-_ELEMENT: Final = re.compile(
-    r"<(?P<tag>[\w:.-]{0,40}?(?P<word>password|passwd|passphrase|secret|token|api-?key))>(?P<a>[^<>\n]{3,4096})</(?P=tag)>",
-    re.IGNORECASE,
+_ELEMENT: Final = (
+    r"<(?P<tag>[\w:.-]{0,40}?(?P<word>password|passwd|passphrase|secret|token|api-?key))>"
+    r"(?P<a>[^<>\n]{3,4096})</(?P=tag)>"
 )
-_NAMED: Final = re.compile(
+_NAMED: Final = (
     r"\bname\\*[\"']?\s*[:=]\s*\\*[\"']?(?P<key>[\w.-]{0,80}?" + _WORD + r")\\*[\"']?\s*,?\s*"
-    r"\\*[\"']?value\\*[\"']?[ \t]*[:=][ \t]*" + _VALUE,
-    re.IGNORECASE,
+    r"\\*[\"']?value\\*[\"']?[ \t]*[:=][ \t]*" + _VALUE
 )
 
 _PLACEHOLDER: Final = re.compile(
@@ -102,19 +101,19 @@ _Context = Literal["assignment", "query", "line", "loose"]
 
 def key_spans(text: str) -> Iterator[tuple[int, int, str]]:
     """Values behind keys, and XML elements named like one."""
-    for match in _PAIR.finditer(text):
+    for match in re.finditer(_PAIR, text, re.IGNORECASE):
         span = _judged(text, match)
         if span:
             yield (*span, _name(match.group("word")))
     if "</" in text:
-        for match in _ELEMENT.finditer(text):
+        for match in re.finditer(_ELEMENT, text, re.IGNORECASE):
             if _is_secret_quoted(match.group("word").lower(), match.group("a")):
                 yield (*match.span("a"), _name(match.group("word")))
 
 
 def flag_spans(text: str) -> Iterator[tuple[int, int, str]]:
     """Values behind command line flags: `--token abc`."""
-    for match in _FLAG.finditer(text):
+    for match in re.finditer(_FLAG, text, re.IGNORECASE):
         kind = match.lastgroup or "bare"
         value, word = match.group(kind), match.group("word").lower()
         if kind == "bare":
@@ -128,7 +127,7 @@ def flag_spans(text: str) -> Iterator[tuple[int, int, str]]:
 
 def pair_spans(text: str) -> Iterator[tuple[int, int, str]]:
     """Kubernetes environment entries: `name: DB_PASSWORD` with its `value:` on the next line or in one object."""
-    for match in _NAMED.finditer(text):
+    for match in re.finditer(_NAMED, text, re.IGNORECASE):
         kind = match.lastgroup or "bare"
         value = match.group(kind)
         if len(value) >= 3 and not _is_kept(match.group("word").lower(), value):
