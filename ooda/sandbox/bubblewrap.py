@@ -183,7 +183,7 @@ def _settings(
     binds += [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in spec.binds]
     if site.egress_socket is not None:
         binds.append(["--ro-bind", str(site.egress_socket), EGRESS_SOCKET])
-    binds.append(["--bind", str(spec.workspace.resolve()), "/workspace"])
+    binds.append(["--bind", str(spec.workspace), "/workspace"])
     after = ["--proc", "/proc", "--dev", "/dev"]
     for path, size, mode in (
         ("/dev/shm", min(64 << 20, limits.tmp_bytes), "1777"),  # noqa: S108 - inside the sandbox

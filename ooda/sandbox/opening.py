@@ -48,6 +48,7 @@ async def open_sandbox(spec: SandboxSpec, *, cache_dir: Path, audit: Audit = _no
     """
     if not spec.workspace.is_dir():
         raise SandboxError(f"the workspace {spec.workspace} is not a folder; make it before opening a sandbox")
+    spec = msgspec.structs.replace(spec, workspace=await asyncio.to_thread(spec.workspace.resolve))
     await asyncio.to_thread(spec.spool.mkdir, parents=True, exist_ok=True)
     if cache_dir not in _reaped:
         _reaped.add(cache_dir)

@@ -82,7 +82,7 @@ async def prepare_site(
             )
     allow = AllowList(spec.network.hosts) if spec.network.hosts and backend != "none" else None
     cgroups = tuple(str(path) for path in planned_cgroups(mark.name)) if backend == "bubblewrap" else ()
-    entry = Entry(mark, str(spec.workspace.resolve()), backend, giver, cgroups)
+    entry = Entry(mark, str(spec.workspace), backend, giver, cgroups)
     folder = await asyncio.to_thread(register, cache_dir, entry)
     proxy = None
     socket = None

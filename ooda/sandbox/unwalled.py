@@ -73,7 +73,7 @@ async def open_unwalled(spec: SandboxSpec, site: Site, wall: SiteWall) -> OpenSa
             site,
             mode="plain",
             has_cgroup=False,
-            workspace=str(spec.workspace.resolve()),
+            workspace=str(spec.workspace),
             home=str(site.folder / "home"),
             state_dir=str(site.folder / "state"),
         )

@@ -70,6 +70,12 @@ async def test_the_cap_on_cpu_stands(box):
     assert sum(map(float, used)) < 1.35
 
 
+async def _run_twice(opened):
+    """The first command may still find the process that was kept ready for it."""
+    for _ in range(2):
+        await opened.sandbox.exec("true", timeout_s=2)
+
+
 async def test_a_full_process_table_is_said_and_can_be_emptied(backend, opener):
     """When background processes fill the cap, a command is refused in words, and stopping them helps."""
     async with opener(backend, limits=SandboxLimits(pids=40)) as opened:
@@ -77,7 +83,7 @@ async def test_a_full_process_table_is_said_and_can_be_emptied(backend, opener):
         handle = await opened.sandbox.start("exec python3 fill.py")
         await opened.sandbox.poll(handle, wait_s=10)
         with pytest.raises(ToolFailedError, match=r"no process can be started.*stop background processes"):
-            await opened.sandbox.exec("true", timeout_s=2)
+            await _run_twice(opened)
         assert (await opened.sandbox.read("fill.py", max_bytes=1000)).data == FILL.encode()
         await opened.sandbox.stop(handle)
         assert await opened.sh("echo again") == "again\n"
