@@ -12,7 +12,7 @@ from ooda.tools.declare import tool
 from ooda.tools.room import ToolRoom
 
 
-@tool(operation=Operation.READ_WORKSPACE, effect="local")
+@tool(operation=Operation.READ_WORKSPACE, effect="pure")
 async def act(room: ToolRoom, command: Annotated[str, Field(description="What to do.")]) -> ToolOutcome:
     """do it"""
     return ToolOutcome(text="ok")

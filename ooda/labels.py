@@ -42,10 +42,12 @@ class Label(msgspec.Struct, frozen=True, order=False):
 
     def join(self, other: Label) -> Label:
         """The label of data made from both: the lower integrity, the higher confidentiality."""
+        if other.integrity >= self.integrity and other.confidentiality <= self.confidentiality:
+            return self
         return Label(min(self.integrity, other.integrity), max(self.confidentiality, other.confidentiality))
 
     def __str__(self) -> str:
-        return f"{self.integrity.name.lower()}/{self.confidentiality.name.lower()}"
+        return _WORDS[self.integrity][self.confidentiality]
 
     @classmethod
     def parse(cls, text: str) -> Label:
@@ -53,6 +55,8 @@ class Label(msgspec.Struct, frozen=True, order=False):
         integrity, _, confidentiality = text.partition("/")
         return cls(Integrity[integrity.upper()], Confidentiality[confidentiality.upper()])
 
+
+_WORDS = tuple(tuple(f"{i.name.lower()}/{c.name.lower()}" for c in Confidentiality) for i in Integrity)
 
 TRUSTED = Label(Integrity.TRUSTED, Confidentiality.INTERNAL)
 TOOL = Label(Integrity.TOOL, Confidentiality.INTERNAL)

@@ -153,9 +153,11 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
     async with held_lease(session, run) as keeper, await _sandbox(session, launch, kind, run, secrets) as sandbox:
         live = _assemble(session, launch, kind, run, access, sandbox, keeper.lease)
         keeper.tell(live.engine.lose)
+        session.open_runs += 1
         try:
             yield live
         finally:
+            session.open_runs -= 1
             await live.close()
 
 
@@ -196,6 +198,7 @@ def _assemble(
         clock=session.clock,
         fence=lease.fence,
         heard=launch.watch.heard,
+        is_alone=lambda: session.open_runs == 1 and not session.store.is_remote,
     )
     if launch.run:
         recorder.load()
@@ -216,7 +219,8 @@ def _assemble(
         ledger=session.ledger,
         model=access.name,
         price=_price(session, kind, access, is_replay=replay is not None),
-        sent=SentMark(places.folder / "sent"),
+        sent=SentMark(places.folder / "sent") if not session.store.is_remote else None,
+        reads_only=lambda tool: gate.effect_of(tool) == "pure",
     )
     world = LocalWorld(
         recorder=recorder,

@@ -37,6 +37,8 @@ class Session:
         self.store = store
         self.clock = clock
         self.ids = ids
+        self.open_runs = 0
+        """Runs this process carries now; several share their commits."""
         self.user = user
         """Who runs this process: named by journals and audit."""
         self.ledger = Ledger(
@@ -84,7 +86,13 @@ class Session:
             ConfigError: the settings have mistakes, or the data folder cannot be used.
         """
         loaded = load_settings(environ=environ, cwd=cwd, overrides=overrides)
-        store = Store.open(loaded.places.database, readonly=readonly)
+        url = loaded.settings.store.url
+        store = Store.open(
+            loaded.places.database,
+            url=url.get_secret_value() if url is not None else "",
+            readonly=readonly,
+            blobs=loaded.places.blobs,
+        )
         return cls(
             loaded,
             environ,

@@ -47,7 +47,7 @@ from ooda.runtime.decide import Situation
 from ooda.runtime.state import OpenCall
 from ooda.store import Tx, approvals
 
-__all__ = ["Gate", "Hook", "KeepsOutput"]
+__all__ = ["Gate", "Hook", "KeepsOutput", "KeepsWorkspace"]
 
 Hook = Callable[[ProposedCall, Tool, Parsed], Refused | NeedsApproval | None]
 """Runs after permission; may only tighten: None leaves the decision as it is."""
@@ -63,6 +63,18 @@ class KeepsOutput(Protocol):
         ...
 
 
+class KeepsWorkspace(Protocol):
+    """What keeps the workspace as it is around a call that may change it, so that the call can be undone."""
+
+    async def before(self, grant: Grant) -> None:
+        """Keep it before the call begins. Raises IntegrationError; the call is then not made."""
+        ...
+
+    async def after(self, grant: Grant) -> None:
+        """Keep what the call made of it, where that has to be told from what others change."""
+        ...
+
+
 class Gate:
     """The door of one run."""
 
@@ -75,6 +87,7 @@ class Gate:
         ids: IdSource,
         outputs: KeepsOutput,
         hooks: tuple[Hook, ...] = (),
+        workspace: KeepsWorkspace | None = None,
     ) -> None:
         self.recorder = recorder
         self.policy = policy
@@ -83,6 +96,7 @@ class Gate:
         self._ids = ids
         self._outputs = outputs
         self._hooks = hooks
+        self._workspace = workspace
 
     # -- decide -----------------------------------------------------------------------------------------
 
@@ -304,7 +318,11 @@ class Gate:
             approval=grant.approval,
         )
         return Intent(
-            started, TOOL, also=lambda tx: self._begin(tx, grant, allowed.rule), start=lambda: self._act(allowed)
+            started,
+            TOOL,
+            also=lambda tx: self._begin(tx, grant, allowed.rule),
+            start=lambda: self._act(allowed),
+            is_repeatable=grant.effect == "pure",
         )
 
     async def execute(self, allowed: Allowed) -> ToolReturned:
@@ -325,6 +343,8 @@ class Gate:
         tool = self._toolbox.find(grant.tool)
         if tool is None or not any(c.call == grant.call and c.started for c in self.recorder.state.calls):
             raise RefusedError(f"the intent of `{grant.tool}` is not in the journal; pass the call through the gate")
+        # Whoever was paused since the intent may have lost the run: then nothing of it is done any more.
+        self.recorder.check_fence()
         started_ns = self.recorder.clock.now_ns()
         outcome = await self._effect(tool, grant, allowed.parsed)
         returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)
@@ -337,9 +357,15 @@ class Gate:
 
     async def _effect(self, tool: Tool, grant: Grant, parsed: Parsed) -> ToolOutcome:
         timeout_s = max(0.0, (grant.deadline_ns - self.recorder.clock.now_ns()) / _NANO)
+        keeper = self._workspace if grant.effect == "local" else None
         try:
+            if keeper is not None:
+                await keeper.before(grant)
             async with asyncio.timeout(timeout_s):
-                return await tool.run(grant, parsed)
+                outcome = await tool.run(grant, parsed)
+            if keeper is not None:
+                await keeper.after(grant)
+            return outcome
         except TimeoutError:
             return ToolOutcome(
                 status="timeout",

@@ -76,6 +76,7 @@ class _Window(msgspec.Struct, frozen=True):
 
 _WINDOW = columns(_Window)
 _FIND = "SELECT key, run, state, cost_nano, tokens, windows, expires_ns FROM reservations"
+_PLANS = 256
 _OPEN = f"{_FIND} WHERE state IN ('held', 'sent')"
 
 
@@ -89,6 +90,8 @@ class Ledger:
             _check(f"cap of {rule.scope} per {rule.span}", rule.cost_nano or 0, rule.tokens or 0)
             self._rules.setdefault((rule.scope, rule.id), []).append(rule)
         self._known: dict[Scope, tuple[tuple[Span, Cap], ...]] = {}
+        self._plans: dict[tuple[tuple[Scope, ...], str, str], dict[str, _Window]] = {}
+        """Windows wanted before: a run asks for the same ones at every step of an hour."""
 
     def reserve(self, tx: Tx, request: ReserveRequest) -> Reservation | Exceeded:
         """Hold `cost_nano` and `tokens` back in every window that applies, or in none.
@@ -103,7 +106,12 @@ class Ledger:
         if standing is not None:
             return _unchanged(standing, request)
         now = self._clock.at(tx, request.now_ns)
-        wanted = self._wanted(request.scopes, now)
+        plan = (request.scopes, now.hour, now.day)
+        wanted = self._plans.get(plan)
+        if wanted is None:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            wanted = self._plans[plan] = self._wanted(request.scopes, now)
         rows = _windows(tx, tuple(wanted))
         for key, window in wanted.items():
             exceeded = _exceeded(rows.get(key, window), window, request.cost_nano, request.tokens)

@@ -98,7 +98,12 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 class ModelDoor:
-    """The door for the model calls of one run."""
+    """The door for the model calls of one run.
+
+    Args:
+        sent: Where this machine notes what it sends. None where another machine may take the run up, which could not
+            read it: every call then counts as sent from its intent on, and is charged when nobody ever settles it.
+    """
 
     def __init__(
         self,
@@ -109,7 +114,8 @@ class ModelDoor:
         ledger: Ledger,
         model: str,
         price: PriceRow,
-        sent: SentMark,
+        sent: SentMark | None,
+        reads_only: Callable[[str], bool] = lambda tool: False,
         deadline_s: float = 600.0,
     ) -> None:
         self.model = model
@@ -120,14 +126,17 @@ class ModelDoor:
         self._policy = policy
         self._ledger = ledger
         self._sent = sent
+        self._reads_only = reads_only
+        self._price_json = price.as_json()
 
     def switch(self, model: str, price: PriceRow) -> None:
         """Another model from the next call on."""
-        self.model, self.price = model, price
+        self.model, self.price, self._price_json = model, price, price.as_json()
 
     def close(self) -> None:
         """Let go of the run's note of what was sent."""
-        self._sent.close()
+        if self._sent is not None:
+            self._sent.close()
 
     def intent(self, tx: Tx, command: CallModel, *, digest: str, messages: int, input_bytes: int, send: Send) -> Intent:
         """The intent of a model call with its reservation, or the failure to record when no budget covers it.
@@ -153,7 +162,8 @@ class ModelDoor:
                 tokens=tokens + command.reply_tokens,
                 now_ns=now_ns,
                 expires_ns=now_ns + _HOLD_NS,
-                price=self.price.as_json(),
+                price=self._price_json,
+                is_sent=self._sent is None,
             ),
         )
         if isinstance(held, Exceeded):
@@ -179,7 +189,8 @@ class ModelDoor:
 
     async def _send(self, call: _Call, send: Send) -> Intent:
         """Mark the hold as sent, make the call, give the answer to record."""
-        self._sent.note(call.held.key)
+        if self._sent is not None:
+            self._sent.note(call.held.key)
         charge = Charge()
         try:
             reply = await send(call.grant, charge)
@@ -225,6 +236,7 @@ class ModelDoor:
             event,
             self._recorder.state.label,
             also=lambda tx: self._settle(tx, call.held, cost, usage.total_tokens + charge.tokens),
+            leads_to_reads=bool(reply.calls) and all(self._reads_only(raw.name) for raw in reply.calls),
         )
 
     def _failed(self, call: _Call, error: Exception, charge: Charge) -> Intent:
@@ -260,7 +272,8 @@ class ModelDoor:
 
     def abandon(self, tx: Tx, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Intent:
         """Close a model call that was cut off: charged at its reservation when it had been sent, released when not."""
-        if (sent := self._sent.last()) and (held := self._ledger.find(tx, sent)) and held.state == "held":
+        sent = self._sent.last() if self._sent is not None else ""
+        if sent and (held := self._ledger.find(tx, sent)) and held.state == "held":
             self._ledger.mark_sent(tx, sent)
         left = self._ledger.close_open(tx, self._recorder.state.run)
         return Intent(ModelFailed(ask=ask, error=kind, message=message, cost_nano=left.cost_nano, tokens=left.tokens))

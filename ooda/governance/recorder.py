@@ -9,6 +9,8 @@ Knows the store and the pure loop; must not know tools, models or sandboxes.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -26,7 +28,8 @@ from ooda.runtime.context import Prompt
 from ooda.runtime.journal import GENESIS, Row, event_of, externalise, redact_bodies, seal, verify
 from ooda.runtime.loop import Loop
 from ooda.runtime.state import RunState
-from ooda.store import Store, Tx
+from ooda.store import Store, Tx, leases
+from ooda.store.leases import check as check_lease
 
 __all__ = ["Follow", "Intent", "Recorded", "Recorder"]
 
@@ -43,6 +46,10 @@ class Intent:
     """What is written in the event's transaction. Raising leaves no trace of the event either."""
     start: Callable[[], Coroutine[Any, Any, Intent | None]] | None = None
     """The effect; gives the intent to record next."""
+    is_repeatable: bool = False
+    """The effect reads only: a power cut may lose its intent, since doing it again does no harm."""
+    leads_to_reads: bool = False
+    """The caller expects nothing but repeatable effects to follow; the sync to disk then waits for the next commit."""
 
 
 Follow = Callable[[Tx, Command], Intent | None]
@@ -56,6 +63,8 @@ class Recorded:
     commands: tuple[Command, ...]
     """Commands without an intent of their own."""
     starts: tuple[Callable[[], Coroutine[Any, Any, Intent | None]], ...]
+    is_repeatable: bool
+    """All that starts reads only."""
 
 
 class Recorder:
@@ -91,6 +100,8 @@ class Recorder:
         self._hash = GENESIS
         self._texts: dict[str, str] = {}
         self._tx: Tx | None = None
+        self._thread = 0
+        """The thread of the transaction under way: a remote store has one of its own."""
         self._facts: list[AuditFact] = []
         self._is_ahead = False
         """A transaction failed after state had moved with it; only a reload makes this recorder usable again."""
@@ -119,8 +130,14 @@ class Recorder:
         return text if text is not None else self.store.blobs.get(body.ref.digest)
 
     def read(self, work: Callable[[Tx], T]) -> T:
-        """Read the store: inside the transaction under way, if there is one."""
-        return work(self._tx) if self._tx is not None else self.store.read(work)
+        """Read the store: inside the transaction under way, when it is the caller's own."""
+        if self._tx is not None and self._thread == threading.get_ident():
+            return work(self._tx)
+        return self.store.read(work)
+
+    def check_fence(self) -> None:
+        """Return when the run is still ours. Raises LeaseLostError: nothing may be done for it any more."""
+        self.read(lambda tx: leases.check(tx, self.state.run, self.fence))
 
     def audit(self, fact: AuditFact) -> None:
         """Add a fact to the audit log in the transaction under way; all of one transaction are chained at its end."""
@@ -134,9 +151,11 @@ class Recorder:
         Raises:
             LeaseLostError: another owner holds the run; nothing was written.
         """
-        return await self.record_with(lambda tx: intent, follow)
+        return await self.record_with(lambda tx: intent, follow, leads_to_reads=intent.leads_to_reads)
 
-    async def record_with(self, make: Callable[[Tx], Intent], follow: Follow | None = None) -> Recorded:
+    async def record_with(
+        self, make: Callable[[Tx], Intent], follow: Follow | None = None, *, leads_to_reads: bool = False
+    ) -> Recorded:
         """The same with an intent that is made inside the transaction."""
         moved = False
 
@@ -149,13 +168,33 @@ class Recorder:
         try:
             # A run that shares the store with others in this process shares their commits too; one that is alone
             # has nothing to wait for and spares itself two rounds of the event loop.
-            recorded, rows = self.store.write_now(work) if self._is_alone() else await self.store.write(work)
+            if not self._is_alone():
+                recorded, rows = await self._written(work)
+            elif leads_to_reads:
+                # Kept through a kill at once, through a power cut with the next synced commit: nothing that could
+                # not be done again begins before that (docs/adr: sync before effects).
+                recorded, rows = self.store.note(work)
+                if not recorded.is_repeatable:
+                    self.store.write_now(lambda tx: check_lease(tx, self.state.run, self.fence))
+            else:
+                recorded, rows = self.store.write_now(work)
         except Exception:
             self._is_ahead = self._is_ahead or moved  # the work was accepted, and its commit failed
             raise
         for row, entry in rows:
             self.heard(row.seq, entry)
         return recorded
+
+    async def _written(self, work: Callable[[Tx], T]) -> T:
+        """The outcome of `work` in the next transaction."""
+        written = self.store.write(work)
+        try:
+            return await written
+        except asyncio.CancelledError:
+            # Cancelled while the commit was under way: its failure must not be lost with the caller.
+            if written.done() and not written.cancelled() and written.exception() is not None:
+                self._is_ahead = True
+            raise
 
     def _transact(
         self, tx: Tx, make: Callable[[Tx], Intent], follow: Follow | None
@@ -171,11 +210,12 @@ class Recorder:
         rows: list[tuple[Row, Entry]] = []
         left: list[Command] = []
         starts = []
-        self._tx = tx
+        self._tx, self._thread = tx, threading.get_ident()
         try:
             intent = make(tx)
             commands = deque(self._advance(tx, intent, rows))
             self._is_ahead = True  # until everything of this transaction is accepted
+            is_repeatable = intent.start is None or intent.is_repeatable
             if intent.start is not None:
                 starts.append(intent.start)
             while commands:
@@ -187,6 +227,7 @@ class Recorder:
                 commands.extend(self._advance(tx, following, rows))
                 if following.start is not None:
                     starts.append(following.start)
+                    is_repeatable = is_repeatable and following.is_repeatable
             if self._facts:
                 append_audit(tx, *self._facts)
             status = "waiting" if self.state.life == "waiting" else None
@@ -196,7 +237,7 @@ class Recorder:
             self._facts.clear()
         self._is_ahead = False
         self._texts.clear()
-        return Recorded(tuple(left), tuple(starts)), rows
+        return Recorded(tuple(left), tuple(starts), is_repeatable and not left), rows
 
     def _advance(self, tx: Tx, intent: Intent, rows: list[tuple[Row, Entry]]) -> tuple[Command, ...]:
         clean = externalise(redact_bodies(intent.event, self._redact), self._put)
@@ -205,6 +246,7 @@ class Recorder:
         if intent.also is not None:
             intent.also(tx)
         self._seal(entry, state.derived, rows)
+        self.prompt.context_hash = state.context_hash
         self.state = state
         return commands
 
@@ -215,7 +257,7 @@ class Recorder:
             row = seal(run, seq + offset, event, entry.at_ns, label, self._hash)
             self._hash = row.hash
             rows.append((row, Entry(event, entry.at_ns, entry.label)))
-            self.prompt.feed(row.seq, event)
+            self.prompt.feed(row.seq, event, is_chained=False)
 
     def _redact(self, text: str) -> str:
         return self.redactor.redact(text).text

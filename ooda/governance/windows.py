@@ -40,6 +40,8 @@ class Now(msgspec.Struct, frozen=True):
     """`day:2026-11-21`"""
     is_newest: bool
     """False when the clock stands before the newest window opened."""
+    is_noted: bool = False
+    """These windows are in the ledger as the newest already."""
     behind: str = ""
     """What to tell when the clock has gone back by more than a minute; empty otherwise."""
 
@@ -58,7 +60,8 @@ class Windows:
         newest_hour, _, newest_day = found[0][0].partition(" ") if found else (hour, "", day)
         if hour >= newest_hour:
             # The day may repeat where a zone sets its clocks back over midnight; the later one stands.
-            return Now(f"hour:{hour}", f"day:{max(day, newest_day)}", is_newest=True)
+            is_noted = bool(found) and (hour, max(day, newest_day)) == (newest_hour, newest_day)
+            return Now(f"hour:{hour}", f"day:{max(day, newest_day)}", is_newest=True, is_noted=is_noted)
         began = datetime.strptime(newest_hour, "%Y-%m-%dT%H").replace(tzinfo=UTC)
         began_ns = int(began.timestamp()) * _NANO
         behind = (
@@ -74,7 +77,7 @@ class Windows:
 
     def opened(self, tx: Tx, now: Now) -> bool:
         """Keep these windows as the newest. True when a clock gone back has to be told: once for each mark."""
-        if not now.is_newest and not now.behind:
+        if now.is_noted or (not now.is_newest and not now.behind):
             return False
         changed = tx.change(
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value "

@@ -80,11 +80,16 @@ class Prompt:
         self._phase: tuple[int, str] = (0, "")
         self._plan_tools = plan_tools
 
-    def feed(self, seq: int, event: Event | Foreign) -> None:
-        """Take in one event; most add nothing."""
+    def feed(self, seq: int, event: Event | Foreign, *, is_chained: bool = True) -> None:
+        """Take in one event; most add nothing.
+
+        Args:
+            is_chained: Also chain it into `context_hash`; False for a caller that takes the hash from the state.
+        """
         if not isinstance(event, CONTEXT_KINDS):
             return
-        self.context_hash = chain(self.context_hash, event)
+        if is_chained:
+            self.context_hash = chain(self.context_hash, event)
         match event:
             case RunStarted(rules=rules, brief=brief):
                 self._append(seq, {"role": "system", "content": self._text_of(rules)}, pinned=True)

@@ -43,7 +43,7 @@ CREATE TABLE events (
     prev_hash TEXT NOT NULL,
     hash TEXT NOT NULL,
     PRIMARY KEY (run, seq)
-);
+) WITHOUT ROWID;
 
 -- Who may write to a run. The fence goes up with every change of owner; every append names it.
 CREATE TABLE leases (
