@@ -15,8 +15,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from ooda.errors import ConfigError, nearest
+from ooda.errors import ConfigError
 from ooda.governance.operations import Answer, Operation
+from ooda.governance.settings_file import hint
 
 __all__ = ["Cell", "Environment", "Level", "Permit", "cell", "effective", "level_named", "permit"]
 
@@ -47,9 +48,7 @@ def level_named(word: str) -> Level:
     known = {level.word: level for level in Level}
     if word in known:
         return known[word]
-    near = nearest(word, known)
-    hint = f"did you mean `{near}`?" if near else "known are " + ", ".join(f"`{name}`" for name in known)
-    raise ConfigError(f"there is no permission level {word!r}; {hint}", level=word)
+    raise ConfigError(f"there is no permission level {word!r}; {hint(word, known)}", level=word)
 
 
 class Cell(StrEnum):

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from typing import Final, Literal
 
-from ooda.errors import ConfigError, nearest
+from ooda.errors import ConfigError
+from ooda.governance.settings_file import hint
 
 __all__ = ["Answer", "Operation", "Risk", "operation_named", "strictest"]
 
@@ -108,6 +109,4 @@ def operation_named(word: str) -> Operation:
     known = {member.value: member for member in Operation} | _ALIASES
     if word in known:
         return known[word]
-    near = nearest(word, known)
-    hint = f"did you mean `{near}`?" if near else "known are " + ", ".join(f"`{name}`" for name in Operation)
-    raise ConfigError(f"there is no operation {word!r}; {hint}", operation=word)
+    raise ConfigError(f"there is no operation {word!r}; {hint(word, known)}", operation=word)

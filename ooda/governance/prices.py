@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ooda.errors import ConfigError, ModelOutputError, nearest
+from ooda.errors import ConfigError, ModelOutputError
 from ooda.events import Usage
+from ooda.governance.settings_file import read_toml, refuse_unknown
 
 __all__ = ["FREE", "MAX_TOKENS", "PriceBook", "PriceRow", "Rates", "Tier", "checked_usage"]
 
@@ -333,16 +334,9 @@ _SIZE_KEYS: Final = ("context_tokens", "max_output_tokens")
 
 
 def _read_override(path: Path) -> tuple[dict[str, PriceRow], dict[str, str]]:
-    import tomllib
-
     where = f"price file `{path}`"
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}", path=str(path)) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{where} is no TOML: {error}", path=str(path)) from error
-    _refuse_unknown(document, ("models", "aliases"), where)
+    document = read_toml(path, where)
+    refuse_unknown(document, ("models", "aliases"), where)
     aliases = _mapping(document.get("aliases", {}), f"{where}, `aliases`")
     for name, target in aliases.items():
         if not isinstance(target, str):
@@ -356,7 +350,7 @@ def _read_override(path: Path) -> tuple[dict[str, PriceRow], dict[str, str]]:
 
 
 def _override_row(name: str, fields: Mapping[str, Any], where: str, source: str) -> PriceRow:
-    _refuse_unknown(fields, (*_RATE_KEYS, *_SIZE_KEYS, "tiers"), where)
+    refuse_unknown(fields, (*_RATE_KEYS, *_SIZE_KEYS, "tiers"), where)
     tiers = []
     above, before = 0, _override_rates(fields, where)
     first = before
@@ -368,7 +362,7 @@ def _override_row(name: str, fields: Mapping[str, Any], where: str, source: str)
     for number, entry in enumerate(entries):
         place = f"{where}, `tiers[{number}]`"
         tier = _mapping(entry, place)
-        _refuse_unknown(tier, ("above", *_RATE_KEYS), place)
+        refuse_unknown(tier, ("above", *_RATE_KEYS), place)
         threshold, rates = _size(tier, "above", place), _override_rates(tier, place)
         if threshold is None or threshold <= above:
             raise ConfigError(f"{place}: `above` is {tier.get('above')!r}; expected more tokens than {above}")
@@ -423,11 +417,3 @@ def _mapping(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{where} is {value!r}; expected a table of keys and values")
     return value
-
-
-def _refuse_unknown(fields: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
-    for key in fields:
-        if key not in known:
-            near = nearest(key, known)
-            hint = f"did you mean `{near}`?" if near else "known are " + ", ".join(f"`{word}`" for word in known)
-            raise ConfigError(f"{where}: unknown key `{key}`; {hint}", key=key)

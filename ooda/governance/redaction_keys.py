@@ -7,11 +7,11 @@ variables, placeholders, paths and prose are kept.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator
 from typing import Final, Literal
+
+from ooda.governance.redaction_shapes import is_base64_pair
 
 __all__ = [
     "COLON_ANCHORS",
@@ -210,7 +210,7 @@ def _is_secret_quoted(word: str, value: str) -> bool:
     if " " in value:
         return False
     if word == "auth" and len(value) < 20:
-        return _is_base64_pair(value)
+        return is_base64_pair(value)
     has_digit = any(c.isdigit() for c in value)
     return has_digit or len(value) >= 20 or (len(value) >= 8 and not (value.islower() or value.isupper()))
 
@@ -248,10 +248,3 @@ def _is_expression(text: str, start: int, end: int) -> bool:
 def _line_end(text: str, start: int) -> int:
     end = text.find("\n", start)
     return len(text) if end < 0 else end
-
-
-def _is_base64_pair(value: str) -> bool:
-    try:
-        return b":" in base64.b64decode(value + "==", validate=False)
-    except (binascii.Error, ValueError):
-        return False

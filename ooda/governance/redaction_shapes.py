@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["SHAPES", "Lens", "Shape"]
+__all__ = ["SHAPES", "Lens", "Shape", "is_base64_pair"]
 
 Lens = Literal["before_underscore", "before_dash", "before_dot", "literal", "userinfo"]
 """How an anchor is looked for in the lower-cased text: the three bytes in front of a separator, or (`literal`)
@@ -96,10 +96,10 @@ def _is_no_example(match: re.Match[str]) -> bool:
     }
 
 
-def _is_basic_credential(match: re.Match[str]) -> bool:
-    """Whether the base64 after `Basic` holds `user:password`."""
+def is_base64_pair(text: str) -> bool:
+    """Whether base64 holds `user:password`."""
     try:
-        return b":" in base64.b64decode(match.group("v") + "==", validate=False)
+        return b":" in base64.b64decode(text + "==", validate=False)
     except (binascii.Error, ValueError):
         return False
 
@@ -252,7 +252,7 @@ SHAPES: Final[tuple[Shape, ...]] = (
         "literal",
         (b"basic",),
         r"(?i:basic)(?:\s+|%20|\+)(?P<v>[A-Za-z0-9+/_-]{8,}={0,2})",
-        _is_basic_credential,
+        lambda match: is_base64_pair(match.group("v")),
     ),
     Shape(
         # Behind `=` only in quotes: unquoted it is an expression of a program.

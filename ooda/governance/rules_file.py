@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from ooda.errors import ConfigError, nearest
+from ooda.errors import ConfigError
 from ooda.governance.operations import Answer, Operation, operation_named
+from ooda.governance.settings_file import read_toml, refuse_unknown
 
 __all__ = ["ExampleCall", "RuleText", "example_call", "read_rules"]
 
@@ -75,16 +76,9 @@ def read_rules(path: Path) -> list[RuleText]:
     Raises:
         ConfigError: the file cannot be read, a key is unknown, a value has the wrong type, or examples are missing.
     """
-    import tomllib
-
     where = f"rule file `{path}`"
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}", path=str(path)) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{where} is no TOML: {error}", path=str(path)) from error
-    _refuse_unknown(document, ("rule",), where)
+    document = read_toml(path, where)
+    refuse_unknown(document, ("rule",), where)
     entries = document.get("rule", [])
     if not isinstance(entries, list):
         raise ConfigError(f"{where}: `rule` is a single table; write `[[rule]]` with two brackets")
@@ -94,7 +88,7 @@ def read_rules(path: Path) -> list[RuleText]:
 def _rule(entry: Mapping[str, Any], where: str) -> RuleText:
     if isinstance(entry.get("name"), str):
         where = f"{where} `{entry['name']}`"
-    _refuse_unknown(entry, _KEYS, where)
+    refuse_unknown(entry, _KEYS, where)
     fields = dict(entry)
     for key in _LISTS & fields.keys():
         if isinstance(fields[key], str):
@@ -133,11 +127,3 @@ def example_call(example: str | dict[str, Any], rule: RuleText, where: str) -> E
     if "operation" in arguments:
         operation = operation_named(str(arguments.pop("operation")))
     return ExampleCall(operation, tool, arguments)
-
-
-def _refuse_unknown(fields: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
-    for key in fields:
-        if key not in known:
-            near = nearest(key, known)
-            hint = f"did you mean `{near}`?" if near else "known are " + ", ".join(f"`{word}`" for word in known)
-            raise ConfigError(f"{where}: unknown key `{key}`; {hint}", key=key)
