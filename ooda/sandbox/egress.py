@@ -33,7 +33,6 @@ _HEAD_S = 30.0
 _PIECE_BYTES = 1 << 16
 _MAX_HEAD_BYTES = 64 << 10
 _MAX_CONNECTIONS = 128
-_TLS_PORT = 443
 # RFC 9110 7.6.1, and what belongs to the hop between client and proxy.
 _HOP_BY_HOP = {
     b"connection",
@@ -72,12 +71,14 @@ class EgressProxy:
         audit: Audit,
         facts: Mapping[str, object],
         resolver: Resolver = resolve,
+        tls_ports: tuple[int, ...] = (443,),
     ) -> None:
-        """`facts` (run, sandbox) are added to every audit entry."""
+        """`facts` (run, sandbox) are added to every audit entry; on `tls_ports` a tunnel must begin with TLS."""
         self._allow = allow
         self._audit = audit
         self._facts = dict(facts)
         self._resolver = resolver
+        self._tls_ports = tls_ports
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -202,7 +203,7 @@ class EgressProxy:
         writer.write(http.send(h11.Response(status_code=200, headers=[])) or b"")
         await writer.drain()
         early, _ = http.trailing_data
-        if port == _TLS_PORT:
+        if port in self._tls_ports:
             async with asyncio.timeout(_HEAD_S):
                 early, name = await _greeting(early, reader)
             if name != host.lower().rstrip("."):

@@ -89,7 +89,7 @@ class AllowList:
         except ValueError:
             pass
         for name, ports in self._names:
-            matches = host.endswith(name[1:]) and host != name[2:] if name.startswith("*.") else host == name
+            matches = host.endswith(name[1:]) and len(host) >= len(name) if name.startswith("*.") else host == name
             if matches and port in ports:
                 return True
         return False
