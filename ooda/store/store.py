@@ -83,6 +83,11 @@ class Store:
         return store
 
     @property
+    def is_remote(self) -> bool:
+        """Whether a transaction waits for a network."""
+        return self.database.is_remote
+
+    @property
     def place(self) -> str:
         """Where the database is, for people."""
         return self.database.place
