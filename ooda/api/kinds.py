@@ -12,6 +12,7 @@ from ooda.agents.chat import chat_agent
 from ooda.agents.coding import coding_agent
 from ooda.amounts import usd_to_nano
 from ooda.api.coding import CODING_TOOLS, git_target
+from ooda.api.compare import spare_recorded
 from ooda.api.request import Launch
 from ooda.api.session import Session
 from ooda.config import Settings
@@ -128,6 +129,8 @@ def agent_for(settings: Settings, task: Task) -> AgentSpec:
 def _coding(session: Session, launch: Launch, task: CodingTask, run: str, secrets: Mapping[str, Any]) -> RunKind:
     places = session.places.run(run)
     target = git_target(task, secrets, launch.loaded.folder)
+    if launch.cassette is not None and not launch.run:
+        spare_recorded(launch.cassette, target, task.repository.remote_url)
     kind = _common(
         session,
         launch,

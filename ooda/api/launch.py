@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from ooda.api.cassette import recorded_replies
 from ooda.api.chat import first_write_asks
+from ooda.api.compare import comparing, replay_model
 from ooda.api.kinds import RunKind, kind_of
 from ooda.api.lease import held_lease
 from ooda.api.request import Launch
@@ -24,7 +24,7 @@ from ooda.config import model_environ
 from ooda.engines.local import Ending, LocalEngine
 from ooda.engines.world import LocalWorld
 from ooda.errors import ConfigError
-from ooda.events import Body, Resumed, RunStarted, canonical
+from ooda.events import Body, Limits, Resumed, RunStarted, canonical
 from ooda.governance.audit import AuditFact
 from ooda.governance.audit import append as append_audit
 from ooda.governance.budget import Cap, Scope
@@ -112,7 +112,8 @@ class Live:
         """Start the run, or take it up again, and carry it to where it stops or waits."""
         enclosure = Body(msgspec.json.encode(self.sandbox.report).decode())
         if self.launch.run:
-            return await self.engine.resume(Resumed(by=self.session.user, enclosure=enclosure))
+            limits = self.kind.limits if self.launch.limits is not None else None
+            return await self.engine.resume(Resumed(by=self.session.user, limits=limits, enclosure=enclosure))
         task = self.launch.loaded
         agent = self.kind.agent
         return await self.engine.start(
@@ -146,12 +147,13 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
     for name, value in secrets.items():
         session.register_secrets(name.replace(".", "_").replace(":", "_"), [value.get_secret_value()])
     places = session.places.run(run)
-    for folder in (session.places.runs, places.folder, places.workspace, places.spool):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kind = kind_of(session, launch, run, secrets)
     access = launch.access or _model(session, launch, kind)
+    price = _price(session, kind, access, is_replay=isinstance(access, ReplayModel))
+    for folder in (session.places.runs, places.folder, places.workspace, places.spool):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with held_lease(session, run) as keeper, await _sandbox(session, launch, kind, run, secrets) as sandbox:
-        live = _assemble(session, launch, kind, run, access, sandbox, keeper.lease)
+        live = _assemble(session, launch, kind, run, access, price, sandbox, keeper.lease)
         keeper.tell(live.engine.lose)
         session.open_runs += 1
         try:
@@ -172,24 +174,13 @@ def _assemble(
     kind: RunKind,
     run: str,
     access: ModelAccess,
+    price: PriceRow,
     sandbox: Sandbox,
     lease: Lease,
 ) -> Live:
     places = session.places.run(run)
     spool = FolderSpool(places.spool)
     cassette = launch.cassette
-    room = ToolRoom(
-        run=run,
-        clock=session.clock,
-        sandbox=sandbox,
-        git=kind.git,
-        target=kind.target,
-        validation=kind.validation,
-        spool=spool,
-        output_bytes=kind.limits.output_bytes,
-        started_at_ns=cassette.started_ns if cassette else session.clock.now_ns(),
-    )
-    toolbox = BoundToolbox(kind.tools, room)
     recorder = Recorder(
         run=run,
         loop=Loop(kind.agent),
@@ -202,6 +193,19 @@ def _assemble(
     )
     if launch.run:
         recorder.load()
+        kind = msgspec.structs.replace(kind, limits=_limits(launch, recorder.state))
+    room = ToolRoom(
+        run=run,
+        clock=session.clock,
+        sandbox=sandbox,
+        git=kind.git,
+        target=kind.target,
+        validation=kind.validation,
+        spool=spool,
+        output_bytes=kind.limits.output_bytes,
+        started_at_ns=cassette.started_ns if cassette else session.clock.now_ns(),
+    )
+    toolbox = BoundToolbox(kind.tools, room)
     policy = _policy(session, kind, run, is_attended=launch.person is not None)
     gate = Gate(
         recorder=recorder,
@@ -218,8 +222,8 @@ def _assemble(
         policy=policy,
         ledger=session.ledger,
         model=access.name,
-        price=_price(session, kind, access, is_replay=replay is not None),
-        sent=SentMark(places.folder / "sent") if not session.store.is_remote else None,
+        price=price,
+        sent=SentMark(places.folder / "sent"),
         reads_only=lambda tool: gate.effect_of(tool) == "pure",
     )
     world = LocalWorld(
@@ -229,7 +233,7 @@ def _assemble(
         schemas=toolbox.schemas,
         topic=kind.topic,
         temperature_milli=kind.temperature_milli,
-        compare=replay.expect if replay is not None else None,
+        compare=comparing(replay, cassette, recorder.prompt) if replay is not None else None,
         on_piece=launch.watch.on_piece,
         on_attempt=launch.watch.on_attempt,
     )
@@ -237,9 +241,14 @@ def _assemble(
     return Live(launch, session, kind, recorder, engine, world, sandbox)
 
 
+def _limits(launch: Launch, state: RunState) -> Limits:
+    """The ceilings of a run that is resumed: those of its journal, and over them what the caller changes."""
+    return launch.limits.to_limits(state.limits) if launch.limits is not None else state.limits
+
+
 def _model(session: Session, launch: Launch, kind: RunKind) -> ModelAccess:
     if launch.cassette is not None:
-        return ReplayModel(recorded_replies(launch.cassette), name=launch.cassette.started.model or "replay")
+        return replay_model(session, launch.cassette, launch.run)
     settings = session.settings.model
     return open_model(
         kind.model,

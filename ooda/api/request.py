@@ -10,7 +10,7 @@ from ooda.api.cassette import Cassette
 from ooda.engines.local import Person
 from ooda.events import Entry
 from ooda.models.request import Attempt, ModelAccess
-from ooda.task import LoadedTask
+from ooda.task import LimitsSpec, LoadedTask
 
 __all__ = ["Launch", "Watch"]
 
@@ -34,6 +34,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     """Instead of the task's and the settings'."""
     base_url: str = ""
+    limits: LimitsSpec | None = None
+    """Ceilings of an earlier run from here on, over those it has."""
     cassette: Cassette | None = None
     """Take the model's replies from here."""
     person: Person | None = None

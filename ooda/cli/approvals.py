@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-import msgspec
-
 from ooda.api.people import answer_approval, waiting_for
+from ooda.api.runs import known_run
+from ooda.api.session import Session
+from ooda.cli.data import print_data
 from ooda.cli.settings import session_for
 from ooda.cli.style import style_for, when
-from ooda.errors import ConfigError
+from ooda.errors import ConfigError, nearest
+from ooda.store import approvals
 
 __all__ = ["answer", "decide", "list_waiting"]
 
@@ -20,7 +22,7 @@ def list_waiting(args: argparse.Namespace) -> int:
     with session_for(args) as session:
         found = waiting_for(session)
     if args.form != "text":
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print_data(found, args.form)
         return 0
     style = style_for(sys.stdout, args.color)
     for approval in found:
@@ -34,19 +36,29 @@ def list_waiting(args: argparse.Namespace) -> int:
 def answer(args: argparse.Namespace) -> int:
     """Answer one; the run is told when it is resumed, or at once where it waits for it."""
     with session_for(args) as session:
+        _known(session, args.approval)
         row = answer_approval(session, args.approval, args.answer, args.note)
     print(f"{row.id}: {row.state}. Go on with: ooda runs resume {row.run}")
     return 0
 
 
+def _known(session: Session, approval: str) -> None:
+    if session.store.read(lambda tx: approvals.find(tx, approval)) is None:
+        near = nearest(approval, [waiting.id for waiting in waiting_for(session)])
+        hint = f"did you mean `{near}`?" if near else "`ooda approvals list` shows those that wait"
+        raise ConfigError(f"there is no question {approval!r}; {hint}")
+
+
 def decide(args: argparse.Namespace) -> int:
     """Say whether an interrupted effect happened."""
     with session_for(args) as session:
-        found = [a for a in waiting_for(session) if a.run == args.run and a.call == args.call and a.ask == "decision"]
+        known_run(session, args.run)
+        asked = [a for a in waiting_for(session) if a.run == args.run and a.ask == "decision"]
+        found = [a for a in asked if a.call == args.call]
         if not found:
-            raise ConfigError(
-                f"nothing about call {args.call!r} of {args.run} waits for a decision; `ooda approvals list`"
-            )
+            calls = ", ".join(f"`{a.call}`" for a in asked)
+            hint = f"calls of this run that do: {calls}" if calls else "no call of this run does"
+            raise ConfigError(f"nothing about call {args.call!r} of {args.run} waits for a decision; {hint}")
         row = answer_approval(session, found[0].id, args.answer, "")
     print(f"{row.call}: {row.state}. Go on with: ooda runs resume {row.run}")
     return 0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-import msgspec
-
+from ooda.cli.data import print_data
 from ooda.cli.exits import EXIT
 from ooda.cli.settings import session_for
 from ooda.governance.audit import verify as verify_audit
@@ -18,7 +17,7 @@ def verify(args: argparse.Namespace) -> int:
     with session_for(args) as session:
         report = verify_audit(session.store, session.anchors, session.audit_key(make=False))
     if args.form != "text":
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print_data(report, args.form)
     else:
         for finding in report.findings:
             print(f"row {finding.seq}: {finding.kind}: {finding.message}")

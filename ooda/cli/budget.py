@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-import msgspec
-
+from ooda.cli.data import print_data
 from ooda.cli.settings import session_for
 from ooda.cli.style import amount, style_for, table
 
@@ -18,7 +17,7 @@ def show(args: argparse.Namespace) -> int:
     with session_for(args) as session:
         rows = session.store.read(lambda tx: session.ledger.report(tx, session.clock.now_ns()))
     if args.form != "text":
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        print_data(rows, args.form)
         return 0
     cells = []
     for row in rows:

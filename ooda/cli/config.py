@@ -7,8 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-import msgspec
-
+from ooda.cli.data import print_data
 from ooda.cli.settings import overrides_of
 from ooda.cli.style import style_for, table
 from ooda.config import describe, load_settings
@@ -21,7 +20,7 @@ def show(args: argparse.Namespace) -> int:
     rows = describe(load_settings(environ=os.environ, cwd=Path.cwd(), overrides=overrides_of(args)))
     if args.form != "text":
         plain = [{"name": row.name, "value": row.value, "origin": str(row.origin)} for row in rows]
-        print(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode())
+        print_data(plain, args.form)
         return 0
     cells = [(row.name, str(row.value), str(row.origin)) for row in rows]
     print(table(("setting", "value", "from"), cells, style_for(sys.stdout, args.color)))

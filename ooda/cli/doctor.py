@@ -8,9 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-import msgspec
-
 from ooda.api.diagnose import diagnose
+from ooda.cli.data import print_data
 from ooda.cli.exits import EXIT
 from ooda.cli.settings import overrides_of
 from ooda.cli.style import style_for
@@ -22,7 +21,7 @@ def doctor(args: argparse.Namespace) -> int:
     """One line a check; exit code 1 when something that every run needs is missing."""
     probes = asyncio.run(diagnose(environ=os.environ, cwd=Path.cwd(), overrides=overrides_of(args)))
     if args.form != "text":
-        print(msgspec.json.format(msgspec.json.encode(probes), indent=2).decode())
+        print_data(probes, args.form)
     else:
         style = style_for(sys.stdout, args.color)
         width = max(len(probe.name) for probe in probes)

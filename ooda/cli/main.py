@@ -6,13 +6,14 @@ This module must stay free of heavy imports: `ooda --help` costs what Python and
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from ooda import __version__
-from ooda.cli.exits import TABLE, USAGE
+from ooda.cli.exits import STATUSES, TABLE, USAGE
 
 __all__ = ["entry", "main", "parser"]
 
@@ -38,9 +39,22 @@ def main(argv: Sequence[str]) -> int:
     return reported(run, args)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest word when a command or a choice is mistyped."""
+
+    def error(self, message: str) -> NoReturn:
+        given, sign, known = message.partition(" (choose from ")
+        if sign and "invalid choice: " in given:
+            from ooda.errors import nearest
+
+            near = nearest(given.rpartition(": ")[2].strip("'"), re.findall(r"[\w-]+", known))
+            message += f"; did you mean `{near}`?" if near else ""
+        super().error(message)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; what the reference page and the completions are made from."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="ooda",
         description="Agents that act on real systems through one governed door.",
         epilog=TABLE,
@@ -113,7 +127,7 @@ def _runs(commands: Any) -> None:
     )
     leaf = _leaf(runs, "list", "runs:list_runs", "list runs, the newest first")
     leaf.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default 20)")
-    leaf.add_argument("--status", help="only runs with this status")
+    leaf.add_argument("--status", choices=STATUSES, metavar="STATUS", help=f"only these: {', '.join(STATUSES)}")
     _output(leaf)
     _settings(leaf)
     leaf = _leaf(runs, "show", "runs:show", "what a run did, step by step")
@@ -124,6 +138,16 @@ def _runs(commands: Any) -> None:
     leaf = _leaf(runs, "resume", "run:resume", "go on with a stopped, waiting or killed run")
     leaf.add_argument("run")
     leaf.add_argument("--task", metavar="FILE", help="the run's task file again, for the secrets that stand in it")
+    leaf.add_argument("--model", help="language model from here on, instead of the run's")
+    leaf.add_argument("--base-url", help="OpenAI-compatible endpoint, instead of the configured one")
+    leaf.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="limits",
+        help="a ceiling of the run from here on, as under `limits:` in a task: steps=400, usd=2, wall_clock=48h",
+    )
     leaf.add_argument("--replay", metavar="CASSETTE", help="take the model's replies from a cassette")
     leaf.add_argument("--yes-unattended", action="store_true", help="never ask at the terminal")
     _output(leaf)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TextIO
 
+import msgspec
+
 from ooda.cli.style import Style, amount, duration
 from ooda.events import (
     ApprovalAsked,
+    Body,
     CallRefused,
     Compacted,
     Decided,
     Entry,
     LimitReached,
-    ModelAsked,
+    Limits,
     ModelFailed,
     ModelReplied,
     Observed,
@@ -20,32 +23,43 @@ from ooda.events import (
     Resumed,
     RunStarted,
     Stopped,
+    ToolCall,
     ToolInterrupted,
     ToolReturned,
-    ToolStarted,
 )
 from ooda.models.request import Attempt
+from ooda.runtime.decide import Spent
 
 __all__ = ["Progress"]
 
 _WIDTH = 96
+_ARGUMENT = 48
+"""Characters of a call's telling argument."""
+_TELLING = ("command", "pattern")
+"""Arguments to show beside the tool; other calls say in their result what they were about."""
 
 
 class Progress:
     """Writes a line for every event a follower wants to see.
 
     Args:
-        details: Also show the first line of each result.
+        shows_end: Also the last line, with status and reason; off where the result says them beside it.
     """
 
-    def __init__(self, stream: TextIO, style: Style, *, cap_nano: int = 0) -> None:
+    def __init__(self, stream: TextIO, style: Style, *, shows_end: bool = True) -> None:
         self._stream = stream
         self._style = style
-        self._cap_nano = cap_nano
+        self._shows_end = shows_end
+        self._cap_nano = 0
         self._cost_nano = 0
         self._tokens = 0
         self._step = 0
-        self._model = ""
+        self._arguments: dict[str, str] = {}
+
+    def take_up(self, limits: Limits, spent: Spent) -> None:
+        """Count on from here: a run that is resumed has spent before."""
+        self._cap_nano = limits.cost_nano
+        self._cost_nano, self._tokens, self._step = spent.cost_nano, spent.tokens, spent.steps
 
     def heard(self, seq: int, entry: Entry) -> None:
         """Show one committed event."""
@@ -54,19 +68,20 @@ class Progress:
             print(line, file=self._stream, flush=True)
 
     def attempted(self, attempt: Attempt) -> None:
-        """Show a failed attempt at a model call."""
-        wait = f"; again in {duration(attempt.wait_s)}" if attempt.wait_s else ""
-        print(self._style(f"     ! {attempt.problem}{wait}", "yellow"), file=self._stream, flush=True)
+        """Show a failed attempt at a model call; the last one is told by the event it leads to."""
+        if attempt.wait_s:
+            said = f"     ! {attempt.problem}; again in {duration(attempt.wait_s)}"
+            print(self._style(said, "yellow"), file=self._stream, flush=True)
 
     def _line(self, entry: Entry) -> str:
         paint = self._style
         match entry.event:
             case RunStarted() as event:
                 self._cap_nano = event.limits.cost_nano
-                self._model = event.model
                 source = "replies from a cassette" if event.cassette else f"model {event.model}"
                 return paint(f"run started · agent {event.agent} · {source}", "bold")
-            case Resumed():
+            case Resumed() as event:
+                self._cap_nano = event.limits.cost_nano if event.limits is not None else self._cap_nano
                 return paint("run resumed", "bold")
             case PhaseEntered() as event:
                 label = f"{event.phase}" + (f" (round {event.round})" if event.round > 1 else "")
@@ -74,26 +89,25 @@ class Progress:
             case Decided() as event:
                 self._step = event.step
                 return ""
-            case ModelAsked():
-                return ""
             case ModelReplied() as event:
                 self._cost_nano += event.cost_nano
                 self._tokens += event.usage.total_tokens
-                said = _first(event.content.text or (event.content.ref.head if event.content.ref else ""))
+                self._arguments = {call.id: _telling(call) for call in event.calls}
+                said = _first(_head(event.content))
                 return paint(f"  ∙ {said}", "dim") if said else ""
+            case ModelFailed(error="cancelled" | "interrupted") as event:
+                self._charged(event)
+                return paint("  ∙ the model's answer was not waited for", "dim")
             case ModelFailed() as event:
-                self._cost_nano += event.cost_nano
+                self._charged(event)
                 return paint(f"  ✗ model: {_first(event.message)}", "red")
-            case ToolStarted() as event:
-                return ""
             case ToolReturned() as event:
                 mark = paint("✓", "green") if event.status == "ok" else paint(event.status, "yellow")
-                first = _first(event.text.text or (event.text.ref.head if event.text.ref else ""))
-                return f"  {self._step:>3} {event.tool} {mark} {paint(first, 'dim')}{self._money()}"
+                return f"  {self._call(event)} {mark} {paint(_first(_head(event.text)), 'dim')}{self._money()}"
             case ToolInterrupted() as event:
-                return paint(f"  {self._step:>3} {event.tool} interrupted ({event.outcome})", "yellow")
+                return paint(f"  {self._call(event)} interrupted ({event.outcome})", "yellow")
             case CallRefused() as event:
-                return paint(f"  {self._step:>3} {event.tool} refused ({event.why}): {_first(event.reason)}", "yellow")
+                return paint(f"  {self._call(event)} refused ({event.why}): {_first(event.reason)}", "yellow")
             case ApprovalAsked() as event:
                 return paint(f"  ? {event.tool} waits for a person ({event.approval})", "yellow", "bold")
             case LimitReached() as event:
@@ -102,20 +116,42 @@ class Progress:
                 return paint(f"  ∙ prompt compacted: {event.reason}", "dim")
             case Observed(source="ooda") as event:
                 return paint(f"  ∙ told the model: {_first(event.text.text)}", "dim")
-            case Stopped() as event:
+            case Stopped() as event if self._shows_end:
                 look = "green" if event.status == "success" else "yellow" if event.status == "unverified" else "red"
                 return paint(f"{event.status}: ", look, "bold") + event.reason
             case _:
                 return ""
 
+    def _charged(self, event: ModelFailed) -> None:
+        self._cost_nano += event.cost_nano
+        self._tokens += event.tokens
+
+    def _call(self, event: ToolReturned | ToolInterrupted | CallRefused) -> str:
+        """The step, the tool, and what it was called with, where a model called it."""
+        argument = self._arguments.get(event.call, "")
+        return f"{self._step:>3} {event.tool}" + (f" {argument}" if argument else "")
+
     def _money(self) -> str:
         if not self._tokens:
             return ""
-        left = self._cap_nano - self._cost_nano
+        left = max(0, self._cap_nano - self._cost_nano)
         return self._style(f"  [{amount(self._cost_nano)} spent, {amount(left)} left]", "dim")
 
 
-def _first(text: str) -> str:
+def _telling(call: ToolCall) -> str:
+    try:
+        arguments = msgspec.json.decode(call.arguments.text)
+    except msgspec.DecodeError:
+        return ""  # a long one, kept as a blob, or no JSON: the refusal says that
+    found = [arguments.get(name) for name in _TELLING] if isinstance(arguments, dict) else []
+    return _first(next((value for value in found if isinstance(value, str)), ""), _ARGUMENT)
+
+
+def _head(body: Body) -> str:
+    return body.text or (body.ref.head if body.ref else "")
+
+
+def _first(text: str, width: int = _WIDTH) -> str:
     line = text.strip().partition("\n")[0]
     clean = "".join(char if char.isprintable() else " " for char in line)
-    return clean if len(clean) <= _WIDTH else clean[: _WIDTH - 1] + "…"
+    return clean if len(clean) <= width else clean[: width - 1] + "…"

@@ -69,8 +69,8 @@ def _same_cassette(args: argparse.Namespace, started: RunStarted, cassette: Cass
         )
     if cassette is None and started.cassette and not args.model:
         raise ConfigError(
-            f"run {args.run} takes its replies from cassette {started.cassette[:12]}; give it again with `--replay FILE`, "
-            "or go on with a live model: `--model NAME`"
+            f"run {args.run} takes its replies from cassette {started.cassette[:12]}; give it again with "
+            "`--replay FILE`, or go on with a live model: `--model NAME`"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ooda.api.runs import entries_of, export_cassette, known_run, replay_run, summaries
+from ooda.cli.data import print_data
 from ooda.cli.exits import EXIT
 from ooda.cli.progress import Progress
 from ooda.cli.settings import session_for
@@ -23,10 +24,11 @@ def list_runs(args: argparse.Namespace) -> int:
     with session_for(args) as session:
         found = summaries(session, limit=args.limit, status=args.status or "")
     if args.form != "text":
-        _as_json(found)
+        print_data(found, args.form)
         return 0
     if not found:
-        print("No runs yet. `ooda demo` makes one that needs no key.")
+        empty = f"No run has the status {args.status}." if args.status else "No runs yet."
+        print(f"{empty} `ooda demo` makes one that needs no key." if not args.status else empty)
         return 0
     rows = [
         (s.run, s.agent, s.status, s.phase, str(s.steps), amount(s.cost_nano), when(s.updated_ns), s.title or s.task_id)
@@ -54,7 +56,7 @@ def show(args: argparse.Namespace) -> int:
             print(msgspec.json.encode(line).decode())
         return 0
     if args.form == "json":
-        _as_json(summary)
+        print_data(summary, args.form)
         return 0
     style = style_for(sys.stdout, args.color)
     progress = Progress(sys.stdout, style)
@@ -75,15 +77,8 @@ def replay(args: argparse.Namespace) -> int:
     with session_for(args) as session:
         report = replay_run(session, args.run)
     if args.form != "text":
-        _as_json(
-            {
-                "run": report.run,
-                "events": report.events,
-                "model_calls": report.model_calls,
-                "tool_calls": report.tool_calls,
-                "divergence": report.divergence,
-            }
-        )
+        shown = ("run", "events", "model_calls", "tool_calls", "divergence")
+        print_data({name: getattr(report, name) for name in shown}, args.form)
     elif report.divergence is None:
         calls = f"{report.model_calls} model calls, {report.tool_calls} tool calls"
         print(f"{report.run}: {report.events} events, {calls}, no divergence")
@@ -102,7 +97,3 @@ def export(args: argparse.Namespace) -> int:
         Path(args.output).write_bytes(lines)
         print(f"{args.output}: {len(lines):,} bytes", file=sys.stderr)
     return 0
-
-
-def _as_json(value: object) -> None:
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

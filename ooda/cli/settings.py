@@ -1,15 +1,17 @@
-"""Opening a session for a command: settings from all sources, `--set NAME=VALUE` on top."""
+"""`NAME=VALUE` on the command line: settings for one command (`--set`), ceilings for a resumed run (`--limit`)."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ooda.api.session import Session
 from ooda.errors import ConfigError
+from ooda.task import LimitsSpec
 
-__all__ = ["overrides_of", "session_for"]
+__all__ = ["limits_of", "overrides_of", "session_for"]
 
 
 def session_for(args: argparse.Namespace, *, readonly: bool = False) -> Session:
@@ -23,12 +25,35 @@ def overrides_of(args: argparse.Namespace) -> dict[str, object]:
     Raises:
         ConfigError: one of them has no `=`.
     """
-    given: dict[str, object] = {}
-    for item in getattr(args, "overrides", []):
+    return dict(_pairs("--set", getattr(args, "overrides", []), "--set sandbox.backend=docker"))
+
+
+def limits_of(args: argparse.Namespace) -> LimitsSpec | None:
+    """`--limit NAME=VALUE` as the limits of a task; None when there is none.
+
+    Raises:
+        ConfigError: one of them has no `=`, is unknown, or has a value that is out of range.
+    """
+    from pydantic import ValidationError
+
+    from ooda.problems import problems_of
+
+    if not args.limits:
+        return None
+    given = {
+        name: int(value) if value.isdecimal() else value
+        for name, value in _pairs("--limit", args.limits, "--limit steps=400")
+    }
+    try:
+        return LimitsSpec.model_validate(given)
+    except ValidationError as error:
+        said = "".join(f"\n  {problem}" for problem in problems_of(error, LimitsSpec, given))
+        raise ConfigError(f"`--limit` has a mistake; nothing was started.{said}") from None
+
+
+def _pairs(option: str, items: Iterable[str], example: str) -> Iterator[tuple[str, str]]:
+    for item in items:
         name, sign, value = item.partition("=")
         if not sign:
-            raise ConfigError(
-                f"`--set {item}` has no value; write `--set NAME=VALUE`, as in `--set sandbox.backend=docker`"
-            )
-        given[name] = value
-    return given
+            raise ConfigError(f"`{option} {item}` has no value; write `{option} NAME=VALUE`, as in `{example}`")
+        yield name, value

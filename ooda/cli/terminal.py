@@ -1,8 +1,9 @@
-"""The person at the terminal: answers approvals inline."""
+"""The person at the terminal: types lines, answers approvals inline."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 from ooda.cli.style import Style
@@ -11,64 +12,86 @@ from ooda.runtime.commands import AskHuman
 
 __all__ = ["TerminalPerson", "read_line"]
 
+_MOST = 1 << 16
+"""Bytes taken from the terminal at once; a line typed at one is at most 4096 long."""
+
 
 async def read_line(prompt: str) -> str | None:
-    """A line typed at the terminal, None at end of input; the event loop goes on meanwhile."""
+    """A line typed at the terminal, None at end of input; the event loop goes on meanwhile.
+
+    Reads the descriptor itself: `sys.stdin` would block the loop on half a line (Ctrl-D in the middle of one), and
+    with it the handler of Ctrl-C.
+    """
     print(prompt, end="", file=sys.stderr, flush=True)
     loop = asyncio.get_running_loop()
-    got: asyncio.Future[str] = loop.create_future()
+    descriptor = sys.stdin.fileno()
+    got: asyncio.Future[bytes] = loop.create_future()
+    typed = bytearray()
 
     def readable() -> None:
-        if not got.done():
-            got.set_result(sys.stdin.readline())
+        try:
+            piece = os.read(descriptor, _MOST)
+        except OSError:  # the terminal is gone
+            piece = b""
+        typed.extend(piece)
+        if not got.done() and (not piece or piece.endswith(b"\n")):
+            got.set_result(bytes(typed))
 
-    loop.add_reader(sys.stdin.fileno(), readable)
+    loop.add_reader(descriptor, readable)
     try:
         line = await got
     finally:
-        loop.remove_reader(sys.stdin.fileno())
-    return line.rstrip("\n") if line else None
+        loop.remove_reader(descriptor)
+    return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
 
 
 class TerminalPerson:
     """Whoever sits at the terminal. Only one question is asked at a time."""
 
     def __init__(self, name: str, style: Style) -> None:
-        self._name = name
-        self._style = style
+        self.name = name
+        self.style = style
         self._lock = asyncio.Lock()
 
     async def approve(self, ask: AskHuman) -> Answer:
         """Show the question in full and take yes, no, stop or why not."""
         async with self._lock:
-            print("\n" + self._style(ask.prompt, "bold"), file=sys.stderr)
+            print("\n" + self.style(ask.prompt, "bold"), file=sys.stderr)
             if ask.ask == "decision":
                 return await self._decision()
             while True:
-                typed = await read_line("[y]es, [n]o (`n because …`), [s]top the run: ")
+                typed = await self.typed("[y]es, [n]o (`n because …`), [s]top the run: ")
                 if typed is None:
-                    return Answer("stop", self._name, "the terminal was closed")
+                    return self.unanswered()
                 word, _, note = typed.strip().partition(" ")
                 match word.lower():
                     case "y" | "yes":
-                        return Answer("approve", self._name, note)
+                        return Answer("approve", self.name, note)
                     case "n" | "no":
-                        return Answer("reject", self._name, note.removeprefix("because").strip())
+                        return Answer("reject", self.name, note.removeprefix("because").strip())
                     case "s" | "stop":
-                        return Answer("stop", self._name, note)
+                        return Answer("stop", self.name, note)
 
     async def _decision(self) -> Answer:
         while True:
-            typed = await read_line("Did it [h]appen, or did it [n]ot? ")
+            typed = await self.typed("Did it [h]appen, or did it [n]ot? ")
             if typed is None:
-                return Answer("stop", self._name, "the terminal was closed")
+                return Answer("stop", self.name, "nobody said what became of it")
             match typed.strip().lower():
                 case "h" | "happened":
-                    return Answer("happened", self._name)
+                    return Answer("happened", self.name)
                 case "n" | "not":
-                    return Answer("did_not", self._name)
+                    return Answer("did_not", self.name)
 
     async def message(self, prompt: str) -> str | None:
         """The next message of a conversation; None when the person leaves."""
         async with self._lock:
-            return await read_line(f"{prompt}\n> ")
+            return await self.typed(f"{prompt}\n> ")
+
+    async def typed(self, prompt: str) -> str | None:
+        """A line the person typed; None when there is none to come."""
+        return await read_line(prompt)
+
+    def unanswered(self) -> Answer:
+        """What it means that a question got no line at all."""
+        return Answer("stop", self.name, "the terminal was closed")

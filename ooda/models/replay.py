@@ -30,14 +30,18 @@ class RecordedReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayModel:
-    """Gives recorded replies in order; every request must be announced by `expect`."""
+    """Gives recorded replies in order; every request must be announced by `expect`.
+
+    Args:
+        start: Replies that were given before: a run that is resumed goes on behind them.
+    """
 
     is_loopback = True
 
-    def __init__(self, recorded: Sequence[RecordedReply], *, name: str = "replay") -> None:
+    def __init__(self, recorded: Sequence[RecordedReply], *, name: str = "replay", start: int = 0) -> None:
         self._recorded = tuple(recorded)
         self._name = name
-        self._position = 0
+        self._position = start
         self._expected = False
 
     @property
