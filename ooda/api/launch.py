@@ -19,9 +19,11 @@ from ooda.api.compare import comparing, replay_model
 from ooda.api.kinds import RunKind, kind_of
 from ooda.api.lease import held_lease
 from ooda.api.request import Launch
+from ooda.api.runs import intent_of
 from ooda.api.session import Session
+from ooda.api.snapshots import WorkspaceSnapshots
 from ooda.config import model_environ
-from ooda.engines.local import Ending, LocalEngine
+from ooda.engines.local import Ending, LocalEngine, PutBack
 from ooda.engines.world import LocalWorld
 from ooda.errors import ConfigError
 from ooda.events import Body, Limits, Resumed, RunStarted, canonical
@@ -41,7 +43,7 @@ from ooda.models.request import ModelAccess
 from ooda.models.select import open_model
 from ooda.runtime.agent import LOOP_VERSION
 from ooda.runtime.loop import Loop
-from ooda.runtime.state import RunState
+from ooda.runtime.state import OpenCall, RunState
 from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, open_sandbox
 from ooda.store import Lease
 from ooda.task import LoadedTask, parse_task
@@ -207,6 +209,7 @@ def _assemble(
     )
     toolbox = BoundToolbox(kind.tools, room)
     policy = _policy(session, kind, run, is_attended=launch.person is not None)
+    snapshots = WorkspaceSnapshots(kind.git, is_owned=kind.target is not None) if kind.git is not None else None
     gate = Gate(
         recorder=recorder,
         toolbox=toolbox,
@@ -214,6 +217,7 @@ def _assemble(
         ids=session.ids,
         outputs=spool,
         hooks=(first_write_asks(recorder),) if kind.asks_first_write else (),
+        workspace=snapshots,
     )
     replay = access if isinstance(access, ReplayModel) else None
     door = ModelDoor(
@@ -237,7 +241,19 @@ def _assemble(
         on_piece=launch.watch.on_piece,
         on_attempt=launch.watch.on_attempt,
     )
-    engine = LocalEngine(recorder, gate, world, owner=session.user, person=launch.person)
+
+    async def undo(call: OpenCall) -> PutBack:
+        assert snapshots is not None
+        return await snapshots.put_back(call.tool, intent_of(session, run, call.call))
+
+    engine = LocalEngine(
+        recorder,
+        gate,
+        world,
+        owner=session.user,
+        person=launch.person,
+        undo=undo if snapshots is not None else None,
+    )
     return Live(launch, session, kind, recorder, engine, world, sandbox)
 
 

@@ -11,8 +11,8 @@ from ooda import __version__
 from ooda.api.cassette import Cassette, export_lines, load_cassette
 from ooda.api.kinds import agent_for, tools_of
 from ooda.api.session import Session
-from ooda.errors import ConfigError, nearest
-from ooda.events import Body, Entry, RunStarted
+from ooda.errors import ConfigError, JournalError, nearest
+from ooda.events import Body, Entry, RunStarted, ToolStarted
 from ooda.labels import Label
 from ooda.runtime.journal import event_of, verify
 from ooda.runtime.replay import ReplayReport, replay
@@ -22,7 +22,16 @@ from ooda.task import parse_task
 from ooda.tools.room import ToolRoom
 from ooda.tools.toolbox import BoundToolbox
 
-__all__ = ["entries_of", "export_cassette", "known_run", "replay_run", "started_of", "summaries", "text_of"]
+__all__ = [
+    "entries_of",
+    "export_cassette",
+    "intent_of",
+    "known_run",
+    "replay_run",
+    "started_of",
+    "summaries",
+    "text_of",
+]
 
 
 def summaries(session: Session, *, limit: int, status: str = "") -> list[RunSummary]:
@@ -53,6 +62,17 @@ def entries_of(session: Session, run: str) -> list[Entry]:
     rows = list(session.store.rows(run))
     verify(rows)
     return [Entry(event_of(row), row.at_ns, Label.parse(row.label)) for row in rows]
+
+
+def intent_of(session: Session, run: str, call: str) -> int:
+    """Journal position of the last intent of a call; JournalError when the call was never begun."""
+    found = -1
+    for seq, entry in enumerate(entries_of(session, run)):
+        if isinstance(entry.event, ToolStarted) and entry.event.call == call:
+            found = seq
+    if found < 0:
+        raise JournalError(f"call {call!r} of run {run} has no intent in its journal", run=run)
+    return found
 
 
 def text_of(session: Session) -> Callable[[Body], str]:

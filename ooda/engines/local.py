@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
@@ -45,10 +45,11 @@ from ooda.runtime.commands import (
 from ooda.runtime.state import OpenCall, RunState
 from ooda.store import Tx
 
-__all__ = ["Answer", "Ending", "LocalEngine", "Person", "World"]
+__all__ = ["Answer", "Ending", "LocalEngine", "Person", "PutBack", "UndoesCall", "World"]
 
 Start = Callable[[], Coroutine[Any, Any, Intent | None]]
 _NANO = 1_000_000_000
+_LOOK = "It may have done all, part or none of its work: look before you go on."
 _GRACE_S = 8.0
 """How long open effects get to end after an interrupt; a graceful stop takes at most ten seconds."""
 
@@ -92,6 +93,19 @@ class World(Protocol):
         ...
 
 
+class PutBack(msgspec.Struct, frozen=True):
+    """What became of an interrupted call that changes nothing but the workspace."""
+
+    has_begun: bool
+    """False when it was cut off before it could change anything: then it is made again."""
+    text: str
+    """For the decider."""
+
+
+UndoesCall = Callable[[OpenCall], Awaitable[PutBack]]
+"""Puts the workspace back to what it was before a call, or says what differs since."""
+
+
 class Ending(msgspec.Struct, frozen=True):
     """Why the engine came back: a Stopped status, or `waiting` for somebody who is not there."""
 
@@ -101,16 +115,28 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class LocalEngine:
-    """Runs one run until it stops or waits for somebody who is not there."""
+    """Runs one run until it stops or waits for somebody who is not there.
+
+    Args:
+        undo: How the work of an interrupted call is put back; without it the decider is told to look.
+    """
 
     def __init__(
-        self, recorder: Recorder, gate: Gate, world: World, *, owner: str, person: Person | None = None
+        self,
+        recorder: Recorder,
+        gate: Gate,
+        world: World,
+        *,
+        owner: str,
+        person: Person | None = None,
+        undo: UndoesCall | None = None,
     ) -> None:
         self._recorder = recorder
         self._gate = gate
         self._world = world
         self._owner = owner
         self._person = person
+        self._undo = undo
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._inbox: deque[TimerFired | UserMessage] = deque()
@@ -363,17 +389,21 @@ class LocalEngine:
                 case "pure" | "keyed":
                     continue  # done again, a keyed one under the key of its first attempt
                 case "local":
-                    await self._interrupted_call(
-                        call,
-                        "not_repeated",
-                        f"`{call.tool}` was interrupted by a restart of this run. It is not repeated: it may have "
-                        "done all, part or none of its work. Look at the workspace before you go on.",
-                    )
+                    await self._put_back(call)
                 case "once":
                     await self._probe(call)
         for call in self.state.calls:
             if call.waiting and not call.started:
                 await self._take_answer(call)
+
+    async def _put_back(self, call: OpenCall) -> None:
+        """Close a call that changes nothing but the workspace; one that had not begun is made again."""
+        done = await self._undo(call) if self._undo is not None else PutBack(True, _LOOK)
+        if done.has_begun:
+            text = f"`{call.tool}` was interrupted by a restart of this run, and it is not repeated. {done.text}"
+            await self._interrupted_call(call, "not_repeated", text)
+        else:
+            await self._interrupted_call(call, "did_not", f"`{call.tool}`: {done.text}")
 
     async def _probe(self, call: OpenCall) -> None:
         proposed = self._proposed(CallTool(call.call, call.tool, call.arguments))

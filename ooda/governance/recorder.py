@@ -28,7 +28,7 @@ from ooda.runtime.context import Prompt
 from ooda.runtime.journal import GENESIS, Row, event_of, externalise, redact_bodies, seal, verify
 from ooda.runtime.loop import Loop
 from ooda.runtime.state import RunState
-from ooda.store import Store, Tx, leases
+from ooda.store import Store, Tx
 from ooda.store.leases import check as check_lease
 
 __all__ = ["Follow", "Intent", "Recorded", "Recorder"]
@@ -137,7 +137,7 @@ class Recorder:
 
     def check_fence(self) -> None:
         """Return when the run is still ours. Raises LeaseLostError: nothing may be done for it any more."""
-        self.read(lambda tx: leases.check(tx, self.state.run, self.fence))
+        self.read(lambda tx: check_lease(tx, self.state.run, self.fence))
 
     def audit(self, fact: AuditFact) -> None:
         """Add a fact to the audit log in the transaction under way; all of one transaction are chained at its end."""

@@ -143,6 +143,7 @@ class Lab:
         self._started: list[subprocess.Popen[bytes]] = []
         self.environ = {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(HERE.parent.parent),
             "HOME": str(self.home),
             "TMPDIR": str(self.tmp),
             "XDG_CACHE_HOME": str(folder / "cache"),

@@ -12,7 +12,7 @@ from tests.durability.lab import SCRIPT, Lab, at_event
 
 pytestmark = pytest.mark.bubblewrap
 
-SLOW = [*SCRIPT[:2], {**SCRIPT[2], "arguments": {"command": "echo once >> log.txt; sleep 1; echo twice >> log.txt"}}]
+SLOW = [*SCRIPT[:2], {**SCRIPT[2], "arguments": {"command": "echo once >> log.txt; sleep 2; echo twice >> log.txt"}}]
 
 
 def starts(tool: str) -> Any:
