@@ -37,9 +37,10 @@ from ooda.governance.call import (
 from ooda.governance.cap import capped
 from ooda.governance.grant import Grant, Mint
 from ooda.governance.levels import permit
-from ooda.governance.operations import strictest
+from ooda.governance.operations import Operation, strictest
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.recorder import Intent, Recorder
+from ooda.governance.redaction import has_marker
 from ooda.governance.sinks import judge
 from ooda.ids import IdSource, effect_key
 from ooda.labels import TOOL
@@ -103,13 +104,20 @@ class Gate:
     def decide(self, call: ProposedCall, situation: Situation) -> Verdict:
         """Judge one call. Changes nothing, asks nobody; the same call in the same situation gets the same verdict."""
         tool = self._toolbox.find(call.tool)
-        if tool is None or (call.tool not in situation.tools and not call.tool.startswith("cli:")):
+        if tool is None or call.tool not in situation.tools:
             return self._unknown(call.tool, situation)
         try:
             parsed = tool.parse(call.arguments)
         except ToolError as error:
             return Refused("arguments", str(error), tool.operation)
         operation = tool.operation
+        if operation is Operation.WRITE_WORKSPACE and has_marker(parsed.canonical.decode()):
+            return Refused(
+                "arguments",
+                "the text holds a redaction mark (`«redacted:…»`) in place of a secret that was masked for you; writing "
+                "it would overwrite the secret. Change the other lines with `edit_file`",
+                operation,
+            )
         targets = tool.targets(parsed)
         permitted = permit(operation, self.policy.level, self.policy.grants)
         ruled = self.policy.rules.decide(operation, call.tool, parsed.canonical, self.policy.level)
@@ -343,8 +351,8 @@ class Gate:
         tool = self._toolbox.find(grant.tool)
         if tool is None or not any(c.call == grant.call and c.started for c in self.recorder.state.calls):
             raise RefusedError(f"the intent of `{grant.tool}` is not in the journal; pass the call through the gate")
-        if grant.effect != "pure":  # paused since the intent, this process may have lost the run
-            self.recorder.check_fence()
+        # Whoever was paused since the intent may have lost the run: then nothing of it is done any more.
+        self.recorder.check_fence()
         started_ns = self.recorder.clock.now_ns()
         outcome = await self._effect(tool, grant, allowed.parsed)
         returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)

@@ -9,6 +9,7 @@ HTTP: the request is a function that takes the grant.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -218,8 +219,7 @@ class ModelDoor:
         )
 
     def _replied(self, call: _Call, reply: Reply, charge: Charge) -> Intent:
-        usage = reply.usage or Usage(input_tokens=call.tokens)
-        cost = self.price.cost_nano(usage) if reply.usage is not None else call.held.cost_nano
+        usage, cost = self._priced(reply.usage, call)
         cost += charge.cost_nano + charge.billable * call.held.cost_nano
         event = ModelReplied(
             ask=call.ask,
@@ -238,6 +238,14 @@ class ModelDoor:
             also=lambda tx: self._settle(tx, call.held, cost, usage.total_tokens + charge.tokens),
             leads_to_reads=bool(reply.calls) and all(self._reads_only(raw.name) for raw in reply.calls),
         )
+
+    def _priced(self, usage: Usage | None, call: _Call) -> tuple[Usage, int]:
+        """What the reply used and costs; without a usage block, or with an impossible one, what was reserved."""
+        if usage is not None:
+            # Impossible counts are no counts: then the reservation is what is charged.
+            with contextlib.suppress(ModelOutputError):
+                return usage, self.price.cost_nano(usage)
+        return Usage(input_tokens=call.tokens), call.held.cost_nano
 
     def _failed(self, call: _Call, error: Exception, charge: Charge) -> Intent:
         kind: FailureKind
