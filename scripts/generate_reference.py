@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from ooda import events
 from ooda.amounts import format_duration
-from ooda.cli.exits import EXIT, USAGE
+from ooda.cli.exits import EXIT, NEXT, USAGE
 from ooda.cli.main import parser as command_line
 from ooda.config import reference
 from ooda.errors import TaskSpecError
@@ -244,35 +244,32 @@ def _argument(action: argparse.Action) -> tuple[str, str]:
 
 
 _EXITS = {
-    "success": ("done, and checked by validators", ""),
-    "failed": ("the work could not be done, or something broke", "read the reason; `ooda runs show RUN`"),
-    "refused": ("governance said no", "the message names the operation and what would permit it"),
-    "budget_exceeded": (
-        "the next call might have passed a cap",
-        "raise the cap it names or wait for its window, then resume; a task's own cap needs a new run",
-    ),
-    "step_limit": ("the run made as many steps as it may", "start a new run with higher `limits`"),
-    "stuck": ("the same calls gave the same results again and again", "look at the last steps; say more in the task"),
-    "model_unavailable": ("no model could be asked", "the message says what to set; then `ooda runs resume RUN`"),
-    "unverified": ("done and pushed, but nothing could check it", "name commands under `validation:` in the task"),
-    "waiting": ("a person has to answer, and nobody is at the terminal", "`ooda approvals list`, then resume"),
-    "timeout": ("the run used its active time up", "start a new run with a higher `limits.wall_clock`"),
-    "cancelled": ("interrupted by Ctrl-C or SIGTERM", "`ooda runs resume RUN`"),
+    "success": "done, and checked by validators",
+    "failed": "the work could not be done, or something broke",
+    "refused": "governance said no; the message names the operation and what would permit it",
+    "budget_exceeded": "the next call might have passed a cap",
+    "step_limit": "the run made as many steps or rounds as it may",
+    "stuck": "the same calls gave the same results again and again",
+    "model_unavailable": "no model could be asked; the message says why, or what to set",
+    "unverified": "done and pushed, but nothing could check it",
+    "waiting": "a person has to answer, and nobody is at the terminal",
+    "timeout": "the run used its active time up",
+    "cancelled": "interrupted by Ctrl-C or SIGTERM",
 }
 
 
 def exit_page() -> str:
     """Exit codes, with what they mean and what to do."""
-    rows = [(str(code), status, *_EXITS[status]) for status, code in EXIT.items()]
-    rows.append((str(USAGE), "", "wrong arguments, task spec or setting", "the message names each mistake"))
+    rows = [(code, f"`{status}`", _EXITS[status], NEXT[status].format(run="RUN")) for status, code in EXIT.items()]
+    rows.append((USAGE, "", "wrong arguments, task spec or setting", "Mend each mistake the message names."))
     table = "\n| code | status of the run | meaning | what to do |\n" + _rule(4)
     return _page(
         [
             "# Exit codes\n",
             GENERATED,
             "For scripts around `ooda`: what its exit code says. A run that stopped with anything but success can be "
-            "resumed (`ooda runs resume RUN`), and nothing is repeated by that.\n",
-            table + "".join(_row(row) for row in sorted(rows, key=lambda row: int(row[0]))),
+            "resumed, and nothing is repeated by that.\n",
+            table + "".join(_row((str(code), *said)) for code, *said in sorted(rows)),
         ]
     )
 
