@@ -95,6 +95,7 @@ def append(tx: Tx, *facts: AuditFact) -> str:
     """Add facts to the chain, in order; gives the hash of the last one's row."""
     seq, digest = head(tx)
     for fact in facts:
+        fact = _storable(fact)
         details = canonical(fact.details).decode()
         columns = (fact.action, fact.actor, fact.at_ns, fact.decision, details, fact.reason, fact.run)
         seq, before = seq + 1, digest
@@ -121,6 +122,16 @@ def append(tx: Tx, *facts: AuditFact) -> str:
         (_HEAD, f"{seq} {digest}"),
     )
     return digest
+
+
+def _storable(fact: AuditFact) -> AuditFact:
+    """The fact with the sign for NUL in the place of every NUL: not every database keeps one in a text."""
+    if "\0" not in f"{fact.actor}{fact.subject}{fact.decision}{fact.reason}":
+        return fact
+    texts = {"actor": fact.actor, "subject": fact.subject, "decision": fact.decision, "reason": fact.reason}
+    return msgspec.structs.replace(
+        fact, **{name: text.replace("\0", "\N{SYMBOL FOR NULL}") for name, text in texts.items()}
+    )
 
 
 def head(tx: Tx) -> tuple[int, str]:

@@ -42,8 +42,8 @@ ALL = Scope("global")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "ooda.db") as opened:
+def store(tmp_path: Path, store_url: str) -> Iterator[Store]:
+    with Store.open(tmp_path / "ooda.db", url=store_url) as opened:
         yield opened
 
 
@@ -651,11 +651,11 @@ def test_release_undoes_reserve(store: Store, amounts: list[tuple[int, int]]) ->
 # -- many processes
 
 
-def spend(path: Path, process: int, calls: int) -> None:
+def spend(path: Path, url: str, process: int, calls: int) -> None:
     """One process: reserve, then settle at the full hold, release or be cut off, as its own dice say."""
     dice = random.Random(process)
     ledger = capped(1_000_000)
-    with Store.open(path, busy_timeout_s=60) as store:
+    with Store.open(path, url=url, busy_timeout_s=60) as store:
         for number in range(calls):
             key = f"{process}-{number}"
             amount = dice.randint(500, 1500)
@@ -676,18 +676,20 @@ def spend(path: Path, process: int, calls: int) -> None:
     ("processes", "calls"),
     [pytest.param(64, 30, id="64x30"), pytest.param(64, 200, id="64x200", marks=pytest.mark.soak)],
 )
-def test_64_processes_spend_one_cap_and_not_a_nano_more(tmp_path: Path, processes: int, calls: int) -> None:
-    """Against one file, with real locks: nothing over, nothing left reserved, the books equal to the calls."""
+def test_64_processes_spend_one_cap_and_not_a_nano_more(
+    tmp_path: Path, store_url: str, processes: int, calls: int
+) -> None:
+    """Against one database, with real locks: nothing over, nothing left reserved, the books equal to the calls."""
     path = tmp_path / "ooda.db"
-    Store.open(path).close()
+    Store.open(path, url=store_url).close()
     fork = multiprocessing.get_context("fork")
-    children = [fork.Process(target=spend, args=(path, number, calls)) for number in range(processes)]
+    children = [fork.Process(target=spend, args=(path, store_url, number, calls)) for number in range(processes)]
     for child in children:
         child.start()
     for child in children:
         child.join()
 
-    with Store.open(path) as store:
+    with Store.open(path, url=store_url) as store:
         left = row(store, capped(1_000_000))
         states = dict(store.read(lambda tx: tx.execute("SELECT state, COUNT(*) FROM reservations GROUP BY state")))
         charged = store.read(lambda tx: tx.execute("SELECT SUM(cost_nano) FROM charges"))[0][0]
