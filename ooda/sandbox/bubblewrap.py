@@ -22,7 +22,6 @@ from ooda.sandbox.client import HelperClient
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
 from ooda.sandbox.protocol import SandboxReport, SandboxSpec
 from ooda.sandbox.root import (
-    EGRESS_SOCKET,
     GUEST,
     HOME,
     INTERPRETERS,
@@ -180,9 +179,7 @@ def _settings(
     binds = [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in (*host_binds(), *extra)]
     binds += [["--ro-bind", str(files / name), f"/{name}"] for name in root_files(owner.uid, owner.gid)]
     binds.append(["--ro-bind", guest_folder(), GUEST])
-    binds += [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in spec.binds]
-    if site.egress_socket is not None:
-        binds.append(["--ro-bind", str(site.egress_socket), EGRESS_SOCKET])
+    binds += [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in (*site.shown(), *spec.binds)]
     binds.append(["--bind", str(spec.workspace), "/workspace"])
     after = ["--proc", "/proc", "--dev", "/dev"]
     for path, size, mode in (

@@ -22,7 +22,6 @@ from ooda.sandbox.launch import guest_command, guest_folder, say_hello
 from ooda.sandbox.ownership import Owner
 from ooda.sandbox.protocol import Bind, SandboxReport, SandboxSpec
 from ooda.sandbox.root import (
-    EGRESS_SOCKET,
     GUEST,
     HOME,
     INTERPRETERS,
@@ -120,9 +119,7 @@ async def open_docker(spec: SandboxSpec, site: Site, wall: SiteWall, engine: Eng
 
 def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, Any]:
     limits, owner = spec.limits, site.owner
-    binds = [*image.binds, Bind(Path(guest_folder()), GUEST), *spec.binds]
-    if site.egress_socket is not None:
-        binds.append(Bind(site.egress_socket, EGRESS_SOCKET))
+    binds = [*image.binds, Bind(Path(guest_folder()), GUEST), *site.shown(), *spec.binds]
     mounts = [_mount(bind.source, bind.target, read_only=True) for bind in binds]
     mounts.append(_mount(spec.workspace, "/workspace", read_only=False))
     own = f"uid={owner.uid},gid={owner.gid},nosuid,nodev"

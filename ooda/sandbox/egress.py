@@ -9,9 +9,9 @@ decision goes to the audit callback.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import os
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +20,8 @@ import h11
 
 from ooda.errors import SandboxError
 from ooda.sandbox.egress_rules import Address, AllowList
+from ooda.sandbox.forwarding import PIECE_BYTES, forward, next_request, pump
+from ooda.sandbox.protocol import Credential
 from ooda.sandbox.tls_greeting import server_name
 
 __all__ = ["Audit", "EgressProxy", "Resolver", "resolve"]
@@ -28,23 +30,9 @@ Audit = Callable[[str, Mapping[str, object]], None]
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 _CONNECT_S = 20.0
-_IDLE_S = 300.0
 _HEAD_S = 30.0
-_PIECE_BYTES = 1 << 16
 _MAX_HEAD_BYTES = 64 << 10
 _MAX_CONNECTIONS = 128
-# RFC 9110 7.6.1, and what belongs to the hop between client and proxy.
-_HOP_BY_HOP = {
-    b"connection",
-    b"keep-alive",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-}
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -72,13 +60,27 @@ class EgressProxy:
         facts: Mapping[str, object],
         resolver: Resolver = resolve,
         tls_ports: tuple[int, ...] = (443,),
+        credentials: tuple[Credential, ...] = (),
+        inner_tls: ssl.SSLContext | None = None,
+        outer_tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`facts` (run, sandbox) are added to every audit entry; on `tls_ports` a tunnel must begin with TLS."""
+        """The proxy, not yet listening.
+
+        Args:
+            facts: run and sandbox, added to every audit entry.
+            tls_ports: where a tunnel must begin with TLS.
+            credentials: replaced in requests to their hosts, whose tunnels end here instead of being passed on.
+            inner_tls: how those hosts are impersonated towards the sandbox; needed with `credentials`.
+            outer_tls: how the true hosts are checked; this machine's certificates by default.
+        """
         self._allow = allow
         self._audit = audit
         self._facts = dict(facts)
         self._resolver = resolver
         self._tls_ports = tls_ports
+        self._credentials = credentials
+        self._inner_tls = inner_tls
+        self._outer_tls = outer_tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -123,14 +125,16 @@ class EgressProxy:
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
         async with asyncio.timeout(_HEAD_S):
-            request = await _next_request(http, reader)
+            request = await next_request(http, reader)
         if request is None:
             return
         method = request.method.decode("ascii")
         target = request.target.decode("ascii", "replace")
         try:
             host, port = _destination(method, target)
-            outer = await self._connect(host, port, method)
+            keep = [one for one in self._credentials if one.host.lower() == host.lower().rstrip(".")]
+            ends_here = bool(keep) and method == "CONNECT" and port in self._tls_ports
+            outer = await self._connect(host, port, method, tls=ends_here)
         except _RefusedError as refusal:
             body = f"refused by the sandbox's egress proxy: {refusal}\n".encode()
             headers = [("Content-Length", str(len(body))), ("Content-Type", "text/plain"), ("Connection", "close")]
@@ -139,22 +143,28 @@ class EgressProxy:
             await writer.drain()
             return
         try:
-            if method == "CONNECT":
+            if ends_here:
+                await self._intercept(http, reader, writer, outer, host, keep)
+            elif method == "CONNECT":
                 await self._tunnel(http, reader, writer, outer, host, port)
             else:
-                await _forward(http, request, reader, writer, outer, host, port)
+                await forward(http, request, reader, writer, outer, host if port == 80 else f"{host}:{port}", ())
         finally:
             outer[1].close()
 
     # -- deciding --------------------------------------------------------------------------------------
 
-    async def _connect(self, host: str, port: int, method: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(
+        self, host: str, port: int, method: str, *, tls: bool
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to an address that was judged; _RefusedError otherwise. Audited either way."""
         try:
             address = await self._judge(host, port)
             try:
                 async with asyncio.timeout(_CONNECT_S):
-                    streams = await asyncio.open_connection(str(address), port)
+                    context = self._outer_context() if tls else None
+                    name = host.rstrip(".") if tls else None
+                    streams = await asyncio.open_connection(str(address), port, ssl=context, server_hostname=name)
             except (OSError, TimeoutError) as error:
                 raise _RefusedError(f"{host}:{port} cannot be reached: {error or 'timed out'}", 502) from error
         except _RefusedError as refusal:
@@ -181,6 +191,12 @@ class EgressProxy:
         raise _RefusedError(
             f"{host} leads to {shown}, an internal address; list the address itself to allow it on purpose"
         )
+
+    def _outer_context(self) -> ssl.SSLContext:
+        if self._outer_tls is None:
+            self._outer_tls = ssl.create_default_context()
+            self._outer_tls.set_alpn_protocols(["http/1.1"])
+        return self._outer_tls
 
     def _note(self, host: str, port: int, method: str, decision: str, detail: str) -> None:
         self._audit(
@@ -213,15 +229,28 @@ class EgressProxy:
         outer[1].write(early)
         await _splice(reader, writer, *outer)
 
-
-async def _next_request(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
-    while True:
-        event = http.next_event()
-        if isinstance(event, h11.Request):
-            return event
-        if event is not h11.NEED_DATA:
-            return None
-        http.receive_data(await reader.read(_PIECE_BYTES))
+    async def _intercept(
+        self,
+        http: h11.Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        outer: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        host: str,
+        credentials: list[Credential],
+    ) -> None:
+        """End the tunnel here, put the secrets into the one request it carries, and mask them in the answer."""
+        assert self._inner_tls is not None
+        http.next_event()
+        writer.write(http.send(h11.Response(status_code=200, headers=[])) or b"")
+        await writer.drain()
+        async with asyncio.timeout(_HEAD_S):
+            await writer.start_tls(self._inner_tls)
+            inner = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
+            request = await next_request(inner, reader)
+        if request is None:
+            return
+        secrets = tuple((one.placeholder.encode(), one.secret().encode()) for one in credentials)
+        await forward(inner, request, reader, writer, outer, host, secrets)
 
 
 def _destination(method: str, target: str) -> tuple[str, int]:
@@ -248,52 +277,10 @@ async def _greeting(early: bytes, reader: asyncio.StreamReader) -> tuple[bytes, 
         name, complete = server_name(data)
         if complete:
             return data, name
-        piece = await reader.read(_PIECE_BYTES)
+        piece = await reader.read(PIECE_BYTES)
         if not piece:
             return data, None
         data += piece
-
-
-async def _forward(
-    http: h11.Connection,
-    request: h11.Request,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    outer: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-    host: str,
-    port: int,
-) -> None:
-    """Send a plain request on in origin form, its body after it, and the answer back; one per connection."""
-    parts = urlsplit(request.target.decode("ascii", "replace"))
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    dropped = _HOP_BY_HOP | {b"host"} | _named_by_connection(request)
-    client = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
-    headers = [(name, value) for name, value in request.headers if name not in dropped]
-    headers += [(b"host", (host if port == 80 else f"{host}:{port}").encode()), (b"connection", b"close")]
-    if any(name == b"transfer-encoding" for name, _ in request.headers):
-        headers.append((b"transfer-encoding", b"chunked"))
-    target = path.encode("ascii", "replace")
-    outer[1].write(client.send(h11.Request(method=request.method, target=target, headers=headers)) or b"")
-    while True:
-        event = http.next_event()
-        if event is h11.NEED_DATA:
-            http.receive_data(await reader.read(_PIECE_BYTES))
-            continue
-        if isinstance(event, h11.Data | h11.EndOfMessage):
-            outer[1].write(client.send(event) or b"")
-            await outer[1].drain()
-        if not isinstance(event, h11.Data):
-            break
-    # The answer needs no reading: one request was sent, and the connection ends with it.
-    await _pump(outer[0], writer)
-
-
-def _named_by_connection(request: h11.Request) -> set[bytes]:
-    named = set()
-    for name, value in request.headers:
-        if name == b"connection":
-            named |= {token.strip().lower() for token in value.split(b",")}
-    return named
 
 
 async def _splice(
@@ -304,19 +291,5 @@ async def _splice(
 ) -> None:
     """Copy both ways until both sides have said their last, or nothing came for five minutes."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(_pump(reader, outer_writer))
-        group.create_task(_pump(outer_reader, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(TimeoutError, OSError):
-        while True:
-            async with asyncio.timeout(_IDLE_S):
-                data = await reader.read(_PIECE_BYTES)
-            if not data:
-                break
-            writer.write(data)
-            await writer.drain()
-    with contextlib.suppress(OSError):
-        if writer.can_write_eof():
-            writer.write_eof()
+        group.create_task(pump(reader, outer_writer))
+        group.create_task(pump(outer_reader, writer))

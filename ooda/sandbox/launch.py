@@ -73,7 +73,7 @@ async def say_hello(
         "state_dir": state_dir,
         "uid": site.owner.uid,
         "gid": site.owner.gid,
-        "env": dict(spec.env),
+        "env": site.variables() | dict(spec.env),
         "rlimits": rlimits,
         # Inside a cgroup with a CPU cap niceness only decides between helper and commands; outside of one
         # it decides between the commands and everything else on the machine, so it stays moderate.

@@ -7,7 +7,7 @@ every path given here is relative to it or absolute below it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -16,6 +16,7 @@ import msgspec
 
 __all__ = [
     "Bind",
+    "Credential",
     "Entry",
     "ExecResult",
     "FileData",
@@ -50,11 +51,25 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     background_processes: int = 8
 
 
+class Credential(msgspec.Struct, frozen=True):
+    """A secret that never enters the sandbox: commands send `placeholder`, the egress proxy puts the secret in
+    its place in the headers of HTTPS requests to `host`, and takes it out of what comes back."""
+
+    host: str
+    """One exact name, port 443; it counts as listed in `Network.hosts`."""
+    placeholder: str
+    """At least 8 characters that occur nowhere else."""
+    secret: Callable[[], str]
+    """Asked when a request needs it, and kept nowhere."""
+
+
 class Network(msgspec.Struct, frozen=True):
     """Which hosts the sandbox may reach through the egress proxy; none by default."""
 
     hosts: tuple[str, ...] = ()
-    """Exact names or `*.suffix`, optionally with `:port` (default 443 and 80)."""
+    """Exact names or `*.suffix`, optionally with `:port` (default 443 and 80). An address or a CIDR range allows
+    itself, which internal addresses (loopback, private, metadata) need even when a listed name leads there."""
+    credentials: tuple[Credential, ...] = ()
 
 
 class Bind(msgspec.Struct, frozen=True):

@@ -19,9 +19,11 @@ from ooda.errors import SandboxError
 from ooda.sandbox.protocol import Bind
 
 __all__ = [
+    "CA_BUNDLE",
     "EGRESS_SOCKET",
     "GUEST",
     "HOME",
+    "HOST_CA_BUNDLE",
     "INTERPRETERS",
     "STATE_DIR",
     "Interpreter",
@@ -36,6 +38,10 @@ GUEST = "/.ooda/guest"
 """Where the helper's folder is bound."""
 EGRESS_SOCKET = "/.ooda/egress.sock"
 """Where the egress proxy's socket is bound, in a sandbox that has one."""
+
+CA_BUNDLE = "/.ooda/ca-bundle.pem"
+"""Where the certificates are bound that a sandbox with credentials must trust."""
+HOST_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 INTERPRETERS = ("/usr/bin/python3", "/usr/local/bin/python3")
 

@@ -11,16 +11,30 @@ from pathlib import Path
 import msgspec
 
 from ooda.errors import SandboxError
+from ooda.sandbox.authority import make_authority
 from ooda.sandbox.cgroups import planned_cgroups
 from ooda.sandbox.egress import Audit, EgressProxy
 from ooda.sandbox.egress_rules import AllowList
 from ooda.sandbox.owners import Mark
 from ooda.sandbox.ownership import Owner, hand_over, owner_for
-from ooda.sandbox.protocol import Backend, SandboxSpec
-from ooda.sandbox.registry import Entry, clean_up, folder_of, register
+from ooda.sandbox.protocol import Backend, Bind, SandboxSpec
+from ooda.sandbox.registry import Entry, clean_up, register
+from ooda.sandbox.root import CA_BUNDLE, EGRESS_SOCKET, HOST_CA_BUNDLE
 from ooda.sandbox.session import Wall
+from ooda.sandbox.substitution import check_credentials
 
 __all__ = ["Site", "SiteWall", "prepare_site"]
+
+# OpenSSL and Python, requests, curl, Node, git, pip, cargo: each has its own.
+_CERTIFICATE_VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+)
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -34,6 +48,24 @@ class Site(msgspec.Struct, frozen=True):
     folder: Path
     """The sandbox's own folder on the host."""
     egress_socket: Path | None = None
+    """Where the sandbox's proxy listens; None without a network."""
+    ca_bundle: Path | None = None
+    """The certificates to trust inside, where the proxy answers for some hosts itself."""
+
+    def shown(self) -> tuple[Bind, ...]:
+        """What of the host's side is shown inside."""
+        found = []
+        if self.egress_socket is not None:
+            found.append(Bind(self.egress_socket, EGRESS_SOCKET))
+        if self.ca_bundle is not None:
+            found.append(Bind(self.ca_bundle, CA_BUNDLE))
+        return tuple(found)
+
+    def variables(self) -> dict[str, str]:
+        """Variables by which programs find the certificates they must trust; empty without a network."""
+        if self.egress_socket is None:
+            return {}
+        return dict.fromkeys(_CERTIFICATE_VARIABLES, CA_BUNDLE if self.ca_bundle is not None else HOST_CA_BUNDLE)
 
     @property
     def name(self) -> str:
@@ -44,10 +76,10 @@ class Site(msgspec.Struct, frozen=True):
 class SiteWall:
     """A backend's wall and what stands around it, taken down in order: inside first, then the host's side."""
 
-    def __init__(self, cache_dir: Path, entry: Entry, proxy: EgressProxy | None) -> None:
+    def __init__(self, cache_dir: Path, entry: Entry) -> None:
         self._cache_dir = cache_dir
         self._entry = entry
-        self._proxy = proxy
+        self.proxy: EgressProxy | None = None
         self.inner: Wall | None = None
 
     async def destroy(self) -> None:
@@ -56,8 +88,8 @@ class SiteWall:
             if self.inner is not None:
                 await self.inner.destroy()
         finally:
-            if self._proxy is not None:
-                await self._proxy.close()
+            if self.proxy is not None:
+                await self.proxy.close()
             await asyncio.to_thread(clean_up, self._cache_dir, self._entry)
 
 
@@ -80,22 +112,32 @@ async def prepare_site(
                 "run as its owner, or give it to this user with chown",
                 probe="bubblewrap workspace",
             )
-    allow = AllowList(spec.network.hosts) if spec.network.hosts and backend != "none" else None
+    check_credentials(spec.network.credentials)
+    hosts = spec.network.hosts + tuple(f"{one.host}:443" for one in spec.network.credentials)
+    allow = AllowList(hosts) if hosts and backend != "none" else None
     cgroups = tuple(str(path) for path in planned_cgroups(mark.name)) if backend == "bubblewrap" else ()
     entry = Entry(mark, str(spec.workspace), backend, giver, cgroups)
     folder = await asyncio.to_thread(register, cache_dir, entry)
-    proxy = None
-    socket = None
-    if allow is not None:
-        socket = folder_of(cache_dir, mark.name) / "egress.sock"
-        proxy = EgressProxy(allow, audit=audit, facts={"run": mark.run, "sandbox": mark.name})
-    wall = SiteWall(cache_dir, entry, proxy)
+    wall = SiteWall(cache_dir, entry)
+    socket = bundle = None
     try:
-        if proxy is not None and socket is not None:
-            await proxy.start(socket)
+        if allow is not None:
+            inner_tls = None
+            if spec.network.credentials:
+                names = tuple(dict.fromkeys(one.host for one in spec.network.credentials))
+                inner_tls, bundle = await make_authority(folder, names)
+            wall.proxy = EgressProxy(
+                allow,
+                audit=audit,
+                facts={"run": mark.run, "sandbox": mark.name},
+                credentials=spec.network.credentials,
+                inner_tls=inner_tls,
+            )
+            socket = folder / "egress.sock"
+            await wall.proxy.start(socket)
         if giver is not None or (os.geteuid() == 0 and backend != "none"):
             await asyncio.to_thread(hand_over, spec.workspace, owner)
     except BaseException:
         await asyncio.shield(wall.destroy())
         raise
-    return Site(mark, owner, cache_dir, entry, folder, socket), wall
+    return Site(mark, owner, cache_dir, entry, folder, socket, bundle), wall

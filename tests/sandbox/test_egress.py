@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import ssl
 from collections.abc import AsyncIterator
@@ -10,10 +11,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ooda.errors import ConfigError
 from ooda.sandbox import Network
+from ooda.sandbox.authority import make_authority
 from ooda.sandbox.egress import EgressProxy
 from ooda.sandbox.egress_rules import AllowList
+from ooda.sandbox.protocol import Credential
+from ooda.sandbox.substitution import Masker, check_credentials
 from ooda.sandbox.tls_greeting import server_name
 
 
@@ -108,8 +115,8 @@ async def test_a_listed_host_is_fetched(tmp_path):
     """A plain request goes on in origin form, without what belongs to the proxy, and the answer comes back."""
     async with _site(tmp_path) as (served, ask, decisions):
         request = (
-            f"POST http://site.example:{served.port}/a/b?c=d HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic x\r\n"
-            "Connection: X-Drop\r\nX-Drop: 1\r\nX-Keep: 2\r\nContent-Length: 4\r\n\r\nbody"
+            f"POST http://site.example:{served.port}/a/b?c=d HTTP/1.1\r\nHost: other\r\nConnection: X-Drop\r\n"
+            "Proxy-Authorization: Basic x\r\nX-Drop: 1\r\nX-Keep: 2\r\nContent-Length: 4\r\n\r\nbody"
         )
         answer = await ask(request.encode())
     assert answer.endswith(b"hello")
@@ -211,6 +218,111 @@ async def test_over_tls_the_greeting_must_name_the_host(tmp_path, greeted, expec
     assert [decision[-1] for decision in decisions] == expected
 
 
+# -- credentials -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def echo(tmp_path):
+    """A TLS server under the name api.example that answers with what it was sent, and a proxy that holds a
+    credential for it; gives (how to fetch through the proxy, its decisions)."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("api.example").configure_cert(context)
+    outer_tls = ssl.create_default_context()
+    authority.configure_trust(outer_tls)
+
+    async def serve(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        pieces = [
+            b"HTTP/1.1 200 OK\r\nX-Echo: sk-true-secret\r\nContent-Length: %d\r\n\r\n" % len(head),
+            head[:40],
+            head[40:],
+        ]
+        for piece in pieces:
+            for at in range(0, len(piece), 7):
+                writer.write(piece[at : at + 7])
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    inner_tls, bundle = await make_authority(tmp_path, ("api.example",))
+    decisions = []
+
+    async def resolver(host, port):
+        del port
+        return {"api.example": ["127.0.0.1"]}[host]
+
+    running = EgressProxy(
+        AllowList((f"api.example:{port}", f"127.0.0.1:{port}")),
+        audit=lambda what, facts: decisions.append(str(facts)),
+        facts={},
+        resolver=resolver,
+        tls_ports=(port,),
+        credentials=(Credential("api.example", "PLACEHOLDER-1", lambda: "sk-true-secret"),),
+        inner_tls=inner_tls,
+        outer_tls=outer_tls,
+    )
+    await running.start(tmp_path / "e.sock")
+
+    async def fetch(headers: str) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "e.sock"))
+        writer.write(f"CONNECT api.example:{port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await writer.start_tls(ssl.create_default_context(cafile=bundle), server_hostname="api.example")
+        writer.write(f"GET /path HTTP/1.1\r\nHost: api.example\r\n{headers}\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async with server:
+        yield fetch, decisions
+        await running.close()
+
+
+async def test_a_placeholder_becomes_the_secret_on_the_way_out_only(echo):
+    """The host gets the secret; nothing that comes back, is audited or stands in a value shows it."""
+    fetch, decisions = echo
+    basic = base64.b64encode(b"user:PLACEHOLDER-1").decode()
+    answer = await fetch(
+        f"Authorization: Bearer PLACEHOLDER-1\r\nX-Other: a\r\nX-Basic: Basic {basic}\r\nAccept-Encoding: gzip\r\n"
+    )
+    head, body = answer.split(b"\r\n\r\n", 1)
+    assert b"sk-true-secret" not in answer
+    assert b"X-Echo: PLACEHOLDER-1" in head or b"x-echo: PLACEHOLDER-1" in head
+    assert b"authorization: Bearer PLACEHOLDER-1" in body.replace(b"Authorization", b"authorization")
+    assert base64.b64encode(b"user:sk-true-secret") in body
+    assert b"gzip" not in body
+    assert "sk-true-secret" not in "".join(decisions)
+
+
+@given(
+    st.lists(st.sampled_from([b"sk-secret", b"sk-", b"secret", b"s", b"other", b"\0"]), max_size=12),
+    st.integers(1, 12),
+)
+def test_no_secret_comes_back_however_it_is_cut(pieces, width):
+    """A secret is masked wherever a stream is cut, and nothing else changes."""
+    stream = b"".join(pieces)
+    masker = Masker([(b"PLACEHOLDER", b"sk-secret")])
+    cuts = [stream[at : at + width] for at in range(0, len(stream), width)]
+    masked = b"".join(masker.mask(cut) for cut in cuts) + masker.mask(b"", last=True)
+    assert masked == stream.replace(b"sk-secret", b"PLACEHOLDER")
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        (Credential("a.example", "short", str),),
+        (Credential("a.example", "PLACEHOLDER", str), Credential("b.example", "PLACEHOLDER-2", str)),
+        (Credential("a.example", "PLACEHOLDER\n", str),),
+    ],
+)
+def test_a_placeholder_that_could_be_met_by_accident_is_refused(credentials):
+    """Short ones, odd ones and ones that contain each other."""
+    with pytest.raises(ConfigError, match="placeholder"):
+        check_credentials(credentials)
+
+
 # -- from inside -------------------------------------------------------------------------------------------
 
 FETCH = """import os, sys, urllib.request
@@ -264,3 +376,16 @@ with concurrent.futures.ThreadPoolExecutor(12) as pool: print(set(pool.map(fetch
     async with server, opener(backend, network=Network((f"127.0.0.1:{port}",))) as opened:
         await opened.sandbox.write("many.py", script.encode())
         assert await opened.sh("no_proxy= NO_PROXY= python3 many.py") == "{3000000}\n"
+
+
+async def test_a_sandbox_with_a_credential_trusts_its_proxy_and_sees_no_key(backend, opener):
+    """Programs find the certificates by their variables; the authority's key and the secret are not inside."""
+    network = Network(credentials=(Credential("api.example", "PLACEHOLDER-1", lambda: "sk-true-secret"),))
+    async with opener(backend, network=network) as opened:
+        check = "import os, ssl; print(len(ssl.create_default_context(cafile=os.environ['SSL_CERT_FILE']).get_ca_certs()) > 0)"
+        assert await opened.sh(f'python3 -c "{check}"') == "True\n"
+        assert await opened.sh("grep -c 'BEGIN CERTIFICATE' $NODE_EXTRA_CA_CERTS") != "0\n"
+        shown = await opened.sh("ls -a /.ooda; env; cat /.ooda/ca-bundle.pem")
+    assert "PRIVATE KEY" not in shown
+    assert "sk-true-secret" not in shown
+    assert "ca.key" not in shown
