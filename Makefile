@@ -31,10 +31,13 @@ test: .venv/.ready-dev sandbox ## the test suite, with those services that run
 	@$(WITH_SERVICES) $(PY) -m pytest $(ARGS)
 
 check: .venv/.ready-dev ## format, lint, types, generated pages: what a commit must pass beside the tests
-	$(PY) -m ruff format --check .
-	$(PY) -m ruff check .
-	$(PY) -m mypy
-	$(PY) scripts/generate_reference.py --check
+	@failed=0; \
+	run() { echo "$$*"; "$$@" || failed=1; }; \
+	run $(PY) -m ruff format --check --output-format concise .; \
+	run $(PY) -m ruff check --output-format concise .; \
+	run $(PY) -m mypy; \
+	run $(PY) scripts/generate_reference.py --check; \
+	exit $$failed
 
 docs: .venv/.ready-dev ## write the reference pages anew from the code
 	$(PY) scripts/generate_reference.py
