@@ -114,7 +114,7 @@ class Gate:
         if operation is Operation.WRITE_WORKSPACE and has_marker(parsed.canonical.decode()):
             return Refused(
                 "arguments",
-                "the text holds a redaction mark (`«redacted:…»`) in place of a secret that was masked for you; writing "
+                "the text holds a redaction mark (`«redacted:…»`) where a secret was masked for you; writing "
                 "it would overwrite the secret. Change the other lines with `edit_file`",
                 operation,
             )
@@ -351,8 +351,8 @@ class Gate:
         tool = self._toolbox.find(grant.tool)
         if tool is None or not any(c.call == grant.call and c.started for c in self.recorder.state.calls):
             raise RefusedError(f"the intent of `{grant.tool}` is not in the journal; pass the call through the gate")
-        # Whoever was paused since the intent may have lost the run: then nothing of it is done any more.
-        self.recorder.check_fence()
+        if grant.effect != "pure":  # paused since the intent, this process may have lost the run
+            self.recorder.check_fence()
         started_ns = self.recorder.clock.now_ns()
         outcome = await self._effect(tool, grant, allowed.parsed)
         returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)
