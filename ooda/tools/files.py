@@ -124,14 +124,16 @@ async def list_directory(
     path: Annotated[str, Field(description="Folder, relative to /workspace.")] = ".",
     depth: Annotated[int, Field(ge=1, le=10, description="Levels to go down.")] = 1,
 ) -> ToolOutcome:
-    """List a folder: directories end with /, links with @, files show their size."""
+    """List a folder: directories end with /, links with @, files show their size; `.git` is left out."""
     most = 1000
-    entries = await room.the_sandbox().list(path, depth=depth, max_entries=most)
+    found = await room.the_sandbox().list(path, depth=depth, max_entries=most)
+    # What git keeps there differs with its version and tells nothing about the project; by its own name it is listed.
+    entries = [entry for entry in found if not _is_of_git(entry.path)] if not _is_of_git(path) else found
     if not entries:
         return ToolOutcome(text=f"`{path}` is an empty folder.", data={"entries": 0})
     lines = [_entry(entry) for entry in entries]
     shown, reached = _within(lines, 1, len(lines), room.output_bytes - _FRAME_BYTES, numbered=False)
-    cut = reached < len(lines) or len(entries) >= most
+    cut = reached < len(lines) or len(found) >= most
     more = f"\n[{reached} entries shown; list a deeper folder for the rest]" if cut else ""
     return ToolOutcome(text=shown + more, data={"entries": len(entries), "truncated": cut})
 
@@ -161,6 +163,10 @@ async def search_files(
         text=f"{shown}\n[{plural(reached, 'line')} in {searched}{more}]",
         data={"hits": len(found.hits), "files_searched": found.files_searched, "truncated": cut},
     )
+
+
+def _is_of_git(path: str) -> bool:
+    return ".git" in path.split("/")
 
 
 async def _is_crlf(sandbox: Sandbox, path: str) -> bool:

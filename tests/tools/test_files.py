@@ -223,3 +223,13 @@ async def test_a_bad_pattern_is_a_tool_error(bench: Bench) -> None:
     """The model can correct it."""
     with pytest.raises(ToolArgumentsError):
         await bench("search_files", pattern="(")
+
+
+async def test_a_listing_leaves_git_out_unless_it_is_asked_for(bench: Bench) -> None:
+    """The folder of the throw-away repository tells nothing about the project."""
+    (bench.workspace / ".git").mkdir()
+    (bench.workspace / ".git/HEAD").write_text("ref: refs/heads/main\n")
+    (bench.workspace / "a.txt").write_text("x")
+
+    assert ".git" not in (await bench("list_directory", depth=2)).text
+    assert "HEAD" in (await bench("list_directory", path=".git")).text
