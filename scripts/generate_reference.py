@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the reference pages that follow from the code; `--check` only says whether they are up to date.
+"""Write the pages that follow from the code, and the README's run; `--check` only says whether they are up to date.
 
 Each page is a function from nothing to text. Run it after changing a setting or a task field; the test suite and
 `make check` run it with `--check`.
@@ -10,19 +10,26 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import msgspec
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ooda import events
 from ooda.amounts import format_duration
+from ooda.api.cassette import load_cassette
+from ooda.api.demo import DEMO
 from ooda.cli.exits import EXIT, NEXT, USAGE
 from ooda.cli.main import parser as command_line
+from ooda.cli.progress import Progress
+from ooda.cli.style import Style
 from ooda.config import reference
 from ooda.errors import TaskSpecError
 from ooda.governance.levels import Cell, Level, cell
@@ -335,6 +342,43 @@ def permission_page() -> str:
     )
 
 
+_SAMPLE = re.compile(r"(?<=^```console\n\$ make demo\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
+_WIDTH = 100
+_FIRST, _LAST = 3, 2
+"""Lines of a phase that the README shows; one screenful in all."""
+
+
+def readme() -> str:
+    """The README, with the bundled run in it as it is seen live."""
+    text = (ROOT / "README.md").read_text()
+    if not DEMO.exists():
+        return text
+    return _SAMPLE.sub(lambda _: "".join(f"{line}\n" for line in _demo_lines()), text)
+
+
+def _demo_lines() -> Iterable[str]:
+    """What the bundled run shows, shortened: long phases in their middle, long lines at their end, no money."""
+    seen = io.StringIO()
+    progress = Progress(seen, Style(False))
+    cassette = load_cassette(DEMO)
+    first = msgspec.structs.replace(cassette.started, cassette=cassette.digest)
+    for seq, entry in enumerate(cassette.entries):
+        progress.heard(seq, entry if seq else msgspec.structs.replace(entry, event=first))
+    phases: list[list[str]] = [[]]
+    for line in seen.getvalue().splitlines():
+        if line.startswith("──"):
+            phases.append([])
+        phases[-1].append(re.sub(r"  \[\$.*? left\]$", "", line))
+    for phase in phases:
+        steps = phase[1:]
+        if not steps and phase[0].startswith("──"):
+            continue
+        if len(steps) > _FIRST + _LAST + 1:
+            gap = f"      … {len(steps) - _FIRST - _LAST} more"
+            steps = [*steps[:_FIRST], gap, *steps[-_LAST:]]
+        yield from (line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…" for line in (phase[0], *steps))
+
+
 PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "settings.md": settings_page,
     REFERENCE / "task.md": task_page,
@@ -344,6 +388,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "exit-codes.md": exit_page,
     REFERENCE / "events.md": event_page,
     REFERENCE / "permissions.md": permission_page,
+    ROOT / "README.md": readme,
 }
 
 
