@@ -109,6 +109,7 @@ async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program
             env={},
             cwd="/",
             limit=1 << 20,
+            start_new_session=True,  # Ctrl-C at a terminal is for us; what becomes of the commands, we say
         )
     except OSError as error:
         raise SandboxError(f"the sandbox could not be started: {error}", probe="bubblewrap") from error

@@ -63,6 +63,7 @@ async def open_unwalled(spec: SandboxSpec, site: Site, wall: SiteWall) -> OpenSa
         env={},
         cwd="/",
         limit=1 << 20,
+        start_new_session=True,  # Ctrl-C at a terminal is for us; what becomes of the commands, we say
     )
     wall.inner = _Wall(process)
     client = HelperClient(ProcessChannel(process))
