@@ -67,6 +67,12 @@ class Progress:
         if line:
             print(line, file=self._stream, flush=True)
 
+    def count(self, event: ModelReplied) -> None:
+        """Take in what a reply cost and what it calls, without a line."""
+        self._cost_nano += event.cost_nano
+        self._tokens += event.usage.total_tokens
+        self._arguments = {call.id: _telling(call) for call in event.calls}
+
     def attempted(self, attempt: Attempt) -> None:
         """Show a failed attempt at a model call; the last one is told by the event it leads to."""
         if attempt.wait_s:
@@ -90,9 +96,7 @@ class Progress:
                 self._step = event.step
                 return ""
             case ModelReplied() as event:
-                self._cost_nano += event.cost_nano
-                self._tokens += event.usage.total_tokens
-                self._arguments = {call.id: _telling(call) for call in event.calls}
+                self.count(event)
                 said = _first(_head(event.content))
                 return paint(f"  ∙ {said}", "dim") if said else ""
             case ModelFailed(error="cancelled" | "interrupted") as event:
