@@ -343,7 +343,7 @@ def permission_page() -> str:
 
 
 _SAMPLE = re.compile(r"(?<=^```console\n\$ make demo\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-_WIDTH = 100
+_WIDTH = 108
 _FIRST, _LAST = 3, 2
 """Lines of a phase that the README shows; one screenful in all."""
 

@@ -32,6 +32,7 @@ KINDS = ("tutorials", "how-to", "explanation", "reference")
 
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?:^(?: {4}.*)?\n)+", re.MULTILINE)
+_TYPED = re.compile(r"^\$ .*\n", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -49,10 +50,11 @@ def blocks(page: Path, *languages: str) -> Iterator[str]:
 
 def commands(page: Path, program: str) -> Iterator[list[str]]:
     """Every call of `program` in the shell blocks and indented blocks of a page, as words after its name."""
-    texts = [*blocks(page, "sh", "console")]
+    texts = [*blocks(page, "sh")]
+    texts += [line.removeprefix("$ ") for text in blocks(page, "console") for line in _TYPED.findall(text)]
     texts += _INDENTED.findall(_BLOCK.sub("", page.read_text()))
     for line in "".join(texts).splitlines():
-        words = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars=True)
+        words = shlex.shlex(line.strip(), posix=True, punctuation_chars=True)
         words.whitespace_split = True
         for sign, command in itertools.groupby(words, lambda word: set(word) <= set(";&|<>()")):
             called = list(command)
