@@ -44,7 +44,7 @@ from ooda.models.select import open_model
 from ooda.runtime.agent import LOOP_VERSION
 from ooda.runtime.loop import Loop
 from ooda.runtime.state import OpenCall, RunState
-from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, open_sandbox
+from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, end_enclosures, open_sandbox
 from ooda.store import Lease
 from ooda.task import LoadedTask, parse_task
 from ooda.tools.room import FolderSpool, ToolRoom
@@ -357,4 +357,7 @@ async def _sandbox(session: Session, launch: Launch, kind: RunKind, run: str, se
         )
         session.store.write_now(lambda tx: append_audit(tx, fact))
 
+    if launch.run:
+        for name in await end_enclosures(session.places.cache, run):
+            audit("sandbox.taken_over", {"sandbox": name})
     return await open_sandbox(spec, cache_dir=session.places.cache, audit=audit)

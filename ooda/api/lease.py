@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from ooda.api.session import Session
+from ooda.clock import Clock
 from ooda.errors import IntegrationError, LeaseLostError, OodaError
-from ooda.store import Lease, is_alive, leases, process_owner
+from ooda.store import Lease, Store, is_alive, leases, process_owner
 
 __all__ = ["LeaseKeeper", "held_lease"]
 
@@ -23,11 +24,16 @@ _NANO = 1_000_000_000
 
 
 class LeaseKeeper:
-    """Renews one lease until it is cancelled or the lease is lost."""
+    """Renews one lease until it is cancelled or the lease is lost.
 
-    def __init__(self, session: Session, lease: Lease) -> None:
+    Args:
+        lasts_s: How long the lease lasts after each renewal.
+    """
+
+    def __init__(self, store: Store, clock: Clock, lease: Lease, *, lasts_s: float = _LEASE_S) -> None:
         self.lease = lease
-        self._session = session
+        self._store, self._clock = store, clock
+        self._lasts_s = lasts_s
         self._lost: OodaError | None = None
         self._told: Callable[[OodaError], None] = lambda error: None
 
@@ -39,19 +45,19 @@ class LeaseKeeper:
 
     async def keep(self) -> None:
         """Renew until the lease is lost. A store that cannot be written is asked again as long as the lease lasts."""
-        pause_s = _LEASE_S / 3
+        pause_s = self._lasts_s / 3
         while self._lost is None:
             await asyncio.sleep(pause_s)
             try:
-                self.lease = await self._session.store.write(
-                    lambda tx: leases.renew(tx, self.lease, _LEASE_S, self._session.clock.now_ns())
+                self.lease = await self._store.write(
+                    lambda tx: leases.renew(tx, self.lease, self._lasts_s, self._clock.now_ns())
                 )
-                pause_s = _LEASE_S / 3
+                pause_s = self._lasts_s / 3
             except LeaseLostError as error:
                 self._lose(error)
             except IntegrationError as error:
-                pause_s = _AGAIN_S
-                if self._session.clock.now_ns() >= self.lease.expires_ns:
+                pause_s = min(_AGAIN_S, pause_s)
+                if self._clock.now_ns() >= self.lease.expires_ns:
                     self._lose(error)
 
     def _lose(self, error: OodaError) -> None:
@@ -70,7 +76,7 @@ async def held_lease(session: Session, run: str) -> AsyncIterator[LeaseKeeper]:
     lease = await session.store.write(
         lambda tx: leases.take(tx, run, owner, _LEASE_S, session.clock.now_ns(), is_alive)
     )
-    keeper = LeaseKeeper(session, lease)
+    keeper = LeaseKeeper(session.store, session.clock, lease)
     task = asyncio.ensure_future(keeper.keep())
     try:
         yield keeper

@@ -227,6 +227,9 @@ class LocalEngine:
                     await self._abandon("interrupted", self._interrupted)
                 await self._recorder.record(Intent(Stopped(status="cancelled", reason=self._interrupted)))
             return Ending(self.state, self.state.status, self.state.reason)
+        except OodaError:
+            self._recorder.check_fence()  # whoever took the run over ended what ran here: that is the cause to name
+            raise
         finally:
             for timer in self._timers.values():
                 timer.cancel()

@@ -1,7 +1,8 @@
 """Enclosures for what agents run: docker and bubblewrap behind one protocol, with a helper inside.
 
 `open_sandbox` gives an open `Sandbox`; `probe_backends` says what works here; `reap` removes what dead
-processes left; `adopt` gives files that the host put into a workspace to the commands of its open sandbox.
+processes left, `end_enclosures` ends what an owner that lost its run has running; `adopt` gives files that the host
+put into a workspace to the commands of its open sandbox.
 Names are loaded on first use: importing this package costs nothing.
 """
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ooda.sandbox.ownership import adopt
     from ooda.sandbox.protocol import Bind, Network, Sandbox, SandboxLimits, SandboxReport, SandboxSpec
     from ooda.sandbox.reaper import reap
+    from ooda.sandbox.takeover import end_enclosures
 
 __all__ = [
     "Bind",
@@ -23,12 +25,19 @@ __all__ = [
     "SandboxReport",
     "SandboxSpec",
     "adopt",
+    "end_enclosures",
     "open_sandbox",
     "probe_backends",
     "reap",
 ]
 
-_HOMES = {"adopt": "ownership", "open_sandbox": "opening", "probe_backends": "opening", "reap": "reaper"}
+_HOMES = {
+    "adopt": "ownership",
+    "end_enclosures": "takeover",
+    "open_sandbox": "opening",
+    "probe_backends": "opening",
+    "reap": "reaper",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -372,10 +372,20 @@ class Lab:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    who = {f"GIT_{role}_{fact}": "lab@example.invalid" for role in ("AUTHOR", "COMMITTER") for fact in ("NAME", "EMAIL")}
+    who = {
+        f"GIT_{role}_{fact}": "lab@example.invalid" for role in ("AUTHOR", "COMMITTER") for fact in ("NAME", "EMAIL")
+    }
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", **who}
     done = subprocess.run(["git", *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another process does, which says nothing when it has done it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
 
 
 # -- ways to be killed --------------------------------------------------------------------------------------

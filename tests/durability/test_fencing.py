@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.durability.conftest import MakeLab
-from tests.durability.lab import SCRIPT, Lab, at_event
+from tests.durability.lab import SCRIPT, Lab, at_event, until
 
 pytestmark = pytest.mark.bubblewrap
 
@@ -28,11 +28,10 @@ def test_a_paused_owner_that_wakes_up_late_writes_nothing(lab: MakeLab) -> None:
     """It ends with a sentence that names the new owner; what it had running is ended, not finished."""
     made = lab(script=[*SLOW, SCRIPT[3]])
     first = made.carry_on()
-    for line in first.events():
-        if starts("run_shell_command")(line["event"]):
-            first.process.send_signal(signal.SIGSTOP)
-            break
+    next(line for line in first.events() if starts("run_shell_command")(line["event"]))
     made.note(first)
+    until(lambda: (made.places / "workspace" / "log.txt").exists())
+    first.process.send_signal(signal.SIGSTOP)
     expire(made)
 
     assert made.carry() == 0, made.stderr.read_text()
