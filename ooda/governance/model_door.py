@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from ooda.errors import (
+    ConfigError,
     ContextOverflowError,
     CredentialError,
     ModelError,
@@ -254,7 +255,7 @@ class ModelDoor:
                 kind = "overflow"
             case ModelOutputError():
                 kind = "output"
-            case ModelUnavailableError():
+            case ModelUnavailableError() | ConfigError():  # a wrong URL or name, found out by asking
                 kind = "unavailable"
             case CredentialError():
                 kind = "credential"

@@ -287,7 +287,7 @@ def _nothing_configured(name: str, local: Sequence[str]) -> str:
     return (
         f"no provider is configured for the model `{name}`: set OPENROUTER_API_KEY, or OPENAI_API_KEY, "
         "ANTHROPIC_API_KEY or GEMINI_API_KEY for that provider's own models, or OODA_MODEL__BASE_URL for any "
-        f"OpenAI-compatible server.{there} Without any of these, `ooda run --replay` plays the bundled cassette."
+        f"OpenAI-compatible server.{there} Without any of these, `ooda demo` plays the bundled cassette."
     )
 
 
@@ -301,5 +301,5 @@ def _no_key(name: str, url: Url, url_source: str) -> str:
         advice = "set OODA_MODEL__API_KEY"
     return (
         f"the model `{name}` is asked at {url}, which needs a key: {advice}. "
-        "Without one, `ooda run --replay` plays the bundled cassette."
+        "Without one, `ooda demo` plays the bundled cassette."
     )

@@ -82,12 +82,16 @@ def _same(derived: Event, written: Event | Foreign) -> bool:
 
 
 def _unexpected(run: str, seq: int, expected: Event | None, found: Event | Foreign | None) -> JournalError:
-    wanted, got = (encode(event).decode()[:300] if event else "nothing" for event in (expected, found))
+    wanted, got = (encode(event).decode() if event else "null" for event in (expected, found))
     return JournalError(
-        f"Run {run} diverges at event {seq}: this loop (version {LOOP_VERSION}) concludes {wanted}, "
-        f"the journal holds {got}. Use the version that wrote it, or fork the run before this event.",
+        f"Run {run} diverges at event {seq}: this loop (version {LOOP_VERSION}) concludes {_short(wanted)}, "
+        f"the journal holds {_short(got)}. Use the version that wrote it, or fork the run before this event.",
         run=run,
         seq=seq,
         expected=wanted,
         found=got,
     )
+
+
+def _short(event: str) -> str:
+    return "nothing" if event == "null" else event[:300]

@@ -22,6 +22,9 @@ from ooda.runtime.state import RunState
 
 __all__ = ["Divergence", "ReplayReport", "prompt_diff", "replay"]
 
+_SHOWN = 40
+"""Lines of a difference that are shown."""
+
 
 class Divergence(msgspec.Struct, frozen=True):
     """The first event at which the loop of today leaves the record."""
@@ -56,7 +59,7 @@ def replay(
         text_of: Opens a body that is kept by reference.
     """
     loop, prompt = Loop(agent), Prompt(text_of)
-    events = asks = calls = 0
+    events = asks = calls = same = 0
     state: RunState | None = None
     pending: dict[str, Command] = {}
     watched: list[tuple[int, Entry]] = []
@@ -74,8 +77,9 @@ def replay(
                     case ModelAsked() as asked:
                         asks += 1
                         command = pending.pop(asked.ask, None)
-                        if (what := _request(asked, command, prompt, schemas)) is not None:
+                        if (what := _request(asked, command, prompt, schemas, same)) is not None:
                             return _report(run, events, asks, calls, state, Divergence(seq, what))
+                        same = len(prompt.messages)
                     case ToolStarted() as started:
                         calls += 1
                         if not isinstance(pending.get(started.call), CallTool | RunCli):
@@ -93,7 +97,8 @@ def replay(
                     pending[command.call] = command
     except JournalError as error:
         at = error.facts.get("seq")
-        return _report(run, events, asks, calls, state, Divergence(at if isinstance(at, int) else events, str(error)))
+        what = str(error) + _event_diff(error.facts.get("found"), error.facts.get("expected"))
+        return _report(run, events, asks, calls, state, Divergence(at if isinstance(at, int) else events, what))
     return _report(run, events + len(watched), asks, calls, state, None)
 
 
@@ -105,7 +110,7 @@ def prompt_diff(recorded: Iterable[Message], rendered: Iterable[Message]) -> str
             return f"message {number} differs:\n" + _diff(_lines(old), _lines(new))
     if len(left) != len(right):
         shorter, longer = (left, right) if len(left) < len(right) else (right, left)
-        extra = "\n".join(_lines(longer[len(shorter)])[:20])
+        extra = "\n".join(_lines(longer[len(shorter)])[:_SHOWN])
         return (
             f"the recorded request holds {len(left)} messages, this one {len(right)}; the first one more is:\n{extra}"
         )
@@ -113,8 +118,13 @@ def prompt_diff(recorded: Iterable[Message], rendered: Iterable[Message]) -> str
 
 
 def _request(
-    asked: ModelAsked, command: Command | None, prompt: Prompt, schemas: Callable[[tuple[str, ...]], bytes]
+    asked: ModelAsked,
+    command: Command | None,
+    prompt: Prompt,
+    schemas: Callable[[tuple[str, ...]], bytes],
+    same: int,
 ) -> str | None:
+    """What differs in a request; None when nothing does. `same` messages stood in the last one that did not differ."""
     if not isinstance(command, CallModel):
         return f"the record asks the model ({asked.ask}), which the loop does not"
     digest = request_digest(prompt, schemas(command.tools))
@@ -122,9 +132,11 @@ def _request(
         return None
     if len(prompt.messages) != asked.messages:
         return f"request {asked.ask} was recorded with {asked.messages} messages and now has {len(prompt.messages)}"
+    news = [line for message in prompt.messages[same:] for line in _lines(message)][:_SHOWN]
     return (
         f"request {asked.ask} renders to {digest[:12]}, recorded was {asked.digest[:12]}: a prompt template, a message "
-        "format or a tool definition has changed since"
+        "format or a tool definition has changed since, or the record itself. A record keeps of a request its digest "
+        "only; new in it since the last one that is the same are:\n" + "\n".join(f"+{line}" for line in news)
     )
 
 
@@ -141,5 +153,12 @@ def _lines(message: Message) -> list[str]:
     return normalise(f"[{decoded.get('role')}] {text}").splitlines() + [normalise(call) for call in calls]
 
 
+def _event_diff(recorded: object, concluded: object) -> str:
+    """The two events of a contradiction, member by member; nothing where it is not about two events."""
+    if not isinstance(recorded, str) or not isinstance(concluded, str):
+        return ""
+    return "\n" + _diff(*(msgspec.json.format(text).splitlines() for text in (recorded, concluded)))
+
+
 def _diff(old: list[str], new: list[str]) -> str:
-    return "\n".join(list(difflib.unified_diff(old, new, "recorded", "now", lineterm=""))[:40])
+    return "\n".join(list(difflib.unified_diff(old, new, "recorded", "now", lineterm=""))[:_SHOWN])

@@ -207,7 +207,7 @@ def test_nothing_configured_says_what_to_set_and_what_works_without(name: str) -
     """The first thing a newcomer sees."""
     with pytest.raises(CredentialError) as caught:
         resolve_endpoint(name, environ={})
-    for word in (name, "OPENROUTER_API_KEY", "OPENAI_API_KEY", "OODA_MODEL__BASE_URL", "ooda run --replay"):
+    for word in (name, "OPENROUTER_API_KEY", "OPENAI_API_KEY", "OODA_MODEL__BASE_URL", "ooda demo"):
         assert word in str(caught.value)
 
 
