@@ -23,6 +23,7 @@ _PYTEST_LINE = re.compile(r"^(?:FAILED|ERROR|SUBFAILED\S*) +(?P<what>\S.*)$", re
 _UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in [\d.]+s$", re.MULTILINE)
 _UNITTEST_END = re.compile(r"^(?P<word>OK|FAILED|NO TESTS RAN)(?: \((?P<counts>[^)]*)\))?$", re.MULTILINE)
 _UNITTEST_HEADING = re.compile(r"^(?:FAIL|ERROR|UNEXPECTED SUCCESS): (?P<what>\S.*)$", re.MULTILINE)
+_UNITTEST_NAME = re.compile(r"(?P<method>\w+) \((?P<place>[\w.]+)\)(?P<rest>.*)")
 _UNITTEST_OUTSIDE = re.compile(r"^ERROR: (?:setUp|tearDown)(?:Class|Module) ", re.MULTILINE)
 _MOST_FAILURES = 20
 
@@ -91,8 +92,17 @@ def read_unittest(output: str) -> Counts | None:
         passed=max(0, int(ran[-1][1]) - (failed - outside) - skipped),
         failed=failed,
         skipped=skipped,
-        failures=_first(line["what"] for line in _UNITTEST_HEADING.finditer(text)),
+        failures=_first(_dotted(line["what"]) for line in _UNITTEST_HEADING.finditer(text)),
     )
+
+
+def _dotted(heading: str) -> str:
+    """A test by its full dotted name: from Python 3.11 on the bracket ends with the method, before it does not."""
+    found = _UNITTEST_NAME.fullmatch(heading)
+    if found is None:
+        return heading
+    method, place, rest = found["method"], found["place"], found["rest"]
+    return (place if place.rpartition(".")[2] == method else f"{place}.{method}") + rest
 
 
 def _first(names: Iterable[str]) -> tuple[str, ...]:

@@ -50,16 +50,16 @@ _REPORTS = Path(__file__).with_name("reports")
                 failed=4,
                 skipped=1,
                 failures=(
-                    "setUpClass (ut.S)",
-                    "test_c (ut.T.test_c)",
-                    "test_b (ut.T.test_b)",
-                    "test_f (ut.T.test_f)",
+                    "ut.S.setUpClass",
+                    "ut.T.test_c",
+                    "ut.T.test_b",
+                    "ut.T.test_f",
                 ),
             ),
         ),
         ("unittest-ok", Counts(passed=1, skipped=1)),
         ("unittest-nothing", Counts()),
-        ("unittest-import-error", Counts(failed=1, failures=("test_b (unittest.loader._FailedTest.test_b)",))),
+        ("unittest-import-error", Counts(failed=1, failures=("unittest.loader._FailedTest.test_b",))),
     ],
 )
 def test_real_output_is_counted(name: str, expected: Counts | None) -> None:

@@ -75,7 +75,7 @@ async def test_unittest_is_found_where_there_is_no_pytest(bench: Bench) -> None:
     outcome = await bench("run_validation")
     assert outcome.data["commands"] == ("python3 -m unittest discover -s tests",)
     assert (outcome.data["tests_passed"], outcome.data["tests_failed"]) == (1, 1)
-    assert outcome.data["issues"][1] == "test_b (test_pkg.T.test_b)"
+    assert outcome.data["issues"][1] == "test_pkg.T.test_b"
 
 
 @pytest.mark.parametrize(
