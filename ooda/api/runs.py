@@ -16,7 +16,7 @@ from ooda.events import Body, Entry, RunStarted, ToolStarted
 from ooda.labels import Label
 from ooda.runtime.journal import event_of, verify
 from ooda.runtime.replay import ReplayReport, replay
-from ooda.store import runs
+from ooda.store import Tx, is_alive, leases, runs
 from ooda.store.runs import RunSummary
 from ooda.task import parse_task
 from ooda.tools.room import ToolRoom
@@ -34,9 +34,32 @@ __all__ = [
 ]
 
 
+_CARRIED = ("starting", "running")
+INTERRUPTED = "interrupted"
+"""How a run stands that its journal calls running and that no process carries: killed, or its machine went down."""
+
+
 def summaries(session: Session, *, limit: int, status: str = "") -> list[RunSummary]:
-    """Runs, the newest first."""
-    return session.store.read(lambda tx: runs.listed(tx, limit=limit, status=status or None))
+    """Runs, the newest first; those whose process is gone stand as `interrupted`."""
+    wanted: tuple[str | None, ...] = _CARRIED if status in (*_CARRIED, INTERRUPTED) else (status or None,)
+
+    def work(tx: Tx) -> list[RunSummary]:
+        found = [run for word in wanted for run in runs.listed(tx, limit=limit, status=word)]
+        return [_standing(tx, run, session.clock.now_ns()) for run in found]
+
+    found = session.store.read(work)
+    if status in (*_CARRIED, INTERRUPTED):
+        found = [run for run in found if (run.status == INTERRUPTED) == (status == INTERRUPTED)]
+    return sorted(found, key=lambda run: run.created_ns, reverse=True)[:limit]
+
+
+def _standing(tx: Tx, summary: RunSummary, now_ns: int) -> RunSummary:
+    if summary.status not in _CARRIED:
+        return summary
+    lease = leases.find(tx, summary.run)
+    if lease is not None and lease.expires_ns > now_ns and is_alive(lease.owner):
+        return summary
+    return msgspec.structs.replace(summary, status=INTERRUPTED)
 
 
 def known_run(session: Session, run: str) -> RunSummary:
@@ -45,7 +68,12 @@ def known_run(session: Session, run: str) -> RunSummary:
     Raises:
         ConfigError: no run has this id; the nearest one is named.
     """
-    found = session.store.read(lambda tx: runs.find(tx, run))
+
+    def work(tx: Tx) -> RunSummary | None:
+        summary = runs.find(tx, run)
+        return _standing(tx, summary, session.clock.now_ns()) if summary is not None else None
+
+    found = session.store.read(work)
     if found is None:
         near = nearest(run, [summary.run for summary in summaries(session, limit=1000)])
         hint = f"did you mean `{near}`?" if near else "`ooda runs list` shows those that are kept"

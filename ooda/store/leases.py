@@ -15,7 +15,7 @@ from ooda.errors import LeaseLostError
 from ooda.store.owner import described
 from ooda.store.tx import Tx
 
-__all__ = ["Lease", "check", "release", "renew", "take"]
+__all__ = ["Lease", "check", "find", "release", "renew", "take"]
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ def take(
         LeaseLostError: another owner holds it; facts `run`, `holder`, `fence`, `expires_ns`.
     """
     expires_ns = now_ns + round(ttl_s * 1_000_000_000)
-    found = _find(tx, run)
+    found = find(tx, run)
     if found is None:
         made = Lease(run, owner, 1, expires_ns)
         if tx.change(
@@ -95,14 +95,14 @@ def check(tx: Tx, run: str, fence: int) -> None:
     Raises:
         LeaseLostError: facts `run`, `fence`, `holder`.
     """
-    found = _find(tx, run)
+    found = find(tx, run)
     if found is None or found.fence != fence:
         raise lost(tx, run, fence)
 
 
 def lost(tx: Tx, run: str, fence: int) -> LeaseLostError:
     """The error for an owner with a fence that no longer counts."""
-    found = _find(tx, run)
+    found = find(tx, run)
     holder = found.owner if found else ""
     return LeaseLostError(
         f"run `{run}` is carried on by {described(holder)} now; this process (fence {fence}) has lost it and writes "
@@ -115,6 +115,7 @@ def lost(tx: Tx, run: str, fence: int) -> LeaseLostError:
     )
 
 
-def _find(tx: Tx, run: str) -> Lease | None:
+def find(tx: Tx, run: str) -> Lease | None:
+    """The lease of a run, expired or not; None when nobody ever held one."""
     rows = tx.execute("SELECT run, owner, fence, expires_ns FROM leases WHERE run = ?", (run,))
     return Lease(*rows[0]) if rows else None
