@@ -10,7 +10,7 @@ and tokens. Knows windows, caps and states of a reservation; must not know price
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -32,7 +32,7 @@ from ooda.governance.budget import (
     Settlement,
     State,
 )
-from ooda.governance.windows import Now, Span, Windows
+from ooda.governance.windows import CLOCK, Now, Span, Windows
 from ooda.store.tx import Tx, columns, records
 
 __all__ = [
@@ -72,9 +72,37 @@ class _Window(msgspec.Struct, frozen=True):
     reserved_cost: int
     reserved_tokens: int
     alerted: int
+    newest: str = ""
+    """Mark of the ledger's clock, where it was read along; see `Windows.marked`."""
 
 
-_WINDOW = columns(_Window)
+class _Plan(msgspec.Struct, frozen=True):
+    """The windows that some scopes take from in one hour: worked out once, as a run asks for the same at each step."""
+
+    windows: dict[str, _Window]
+    """Empty and with their caps, by key; in key order, so that locks never cross."""
+    limits: tuple[tuple[_Window, int, int], ...]
+    """Each with the most of nano-USD and of tokens that it may hold."""
+    keys: tuple[str, ...]
+    keys_json: str
+    select: str
+    """Reads them as they stand, and the clock's mark along with them."""
+    params: tuple[str, ...]
+
+    def exceeded(self, rows: dict[str, _Window], cost_nano: int, tokens: int) -> Exceeded | None:
+        """Why the windows as they stand cannot take the amounts; None when they can."""
+        for window, limit_cost, limit_tokens in self.limits:
+            row = rows.get(window.key, window)
+            if (
+                row.spent_cost + row.reserved_cost + cost_nano > limit_cost
+                or row.spent_tokens + row.reserved_tokens + tokens > limit_tokens
+            ) and (why := _exceeded(row, window, cost_nano, tokens)):
+                return why
+        return None
+
+
+_FIELDS = tuple(name for name in _Window.__struct_fields__ if name != "newest")
+_WINDOW = ", ".join(_FIELDS)
 _FIND = "SELECT key, run, state, cost_nano, tokens, windows, expires_ns FROM reservations"
 _PLANS = 256
 _OPEN = f"{_FIND} WHERE state IN ('held', 'sent')"
@@ -90,8 +118,7 @@ class Ledger:
             _check(f"cap of {rule.scope} per {rule.span}", rule.cost_nano or 0, rule.tokens or 0)
             self._rules.setdefault((rule.scope, rule.id), []).append(rule)
         self._known: dict[Scope, tuple[tuple[Span, Cap], ...]] = {}
-        self._plans: dict[tuple[tuple[Scope, ...], str, str], dict[str, _Window]] = {}
-        """Windows wanted before: a run asks for the same ones at every step of an hour."""
+        self._plans: dict[tuple[tuple[Scope, ...], str, str], _Plan] = {}
 
     def reserve(self, tx: Tx, request: ReserveRequest) -> Reservation | Exceeded:
         """Hold `cost_nano` and `tokens` back in every window that applies, or in none.
@@ -102,50 +129,37 @@ class Ledger:
             RefusedError: an amount is no whole number from 0 to LARGEST, or the key was used for another call.
         """
         _check(f"reservation {request.key!r}", request.cost_nano, request.tokens)
-        standing = self.find(tx, request.key)
-        if standing is not None:
-            return _unchanged(standing, request)
-        now = self._clock.at(tx, request.now_ns)
-        plan = (request.scopes, now.hour, now.day)
-        wanted = self._plans.get(plan)
-        if wanted is None:
-            if len(self._plans) >= _PLANS:
-                self._plans.clear()
-            wanted = self._plans[plan] = self._wanted(request.scopes, now)
-        rows = _windows(tx, tuple(wanted))
-        for key, window in wanted.items():
-            exceeded = _exceeded(rows.get(key, window), window, request.cost_nano, request.tokens)
-            if exceeded:
-                return exceeded
-        _open(tx, wanted, rows, request.now_ns)
-        keys = tuple(wanted)
-        _move(tx, keys, reserved=(request.cost_nano, request.tokens), at_ns=request.now_ns)
-        made = Reservation(
+        hour, day, mark = self._clock.marked(request.now_ns)
+        plan = self._plan(request.scopes, hour, day)
+        found = tx.execute(plan.select + tx.for_update, plan.params)
+        now: Now | None = None
+        if not found or found[0][-1] != mark:  # a new hour, or a clock set back: rare, so it may read again
+            now = self._clock.at(tx, request.now_ns)
+            plan = self._plan(request.scopes, now.hour, now.day)
+            found = tx.execute(plan.select + tx.for_update, plan.params)
+        rows = {row[0]: _Window(*row) for row in found}
+        exceeded = plan.exceeded(rows, request.cost_nano, request.tokens)
+        # The row is made before the windows move and after they were judged: a key that stands already is met by one
+        # statement instead of being looked for at every call.
+        if exceeded or not tx.change(_RESERVE, _held(request, plan.keys_json)):
+            standing = self.find(tx, request.key)
+            if standing is not None:
+                return _unchanged(standing, request)
+            assert exceeded is not None  # nothing else keeps the row from being made
+            return exceeded
+        _open(tx, plan.windows, rows, request.now_ns)
+        _move(tx, plan.keys, reserved=(request.cost_nano, request.tokens), at_ns=request.now_ns)
+        is_told = now is not None and self._clock.opened(tx, now)
+        return Reservation(
             key=request.key,
             run=request.run,
             state="sent" if request.is_sent else "held",
             cost_nano=request.cost_nano,
             tokens=request.tokens,
-            windows=keys,
+            windows=plan.keys,
             expires_ns=request.expires_ns,
-            alerts=(Alert(kind="clock_regression", message=now.behind),) if self._clock.opened(tx, now) else (),
+            alerts=(Alert(kind="clock_regression", message=now.behind),) if now is not None and is_told else (),
         )
-        tx.change(
-            "INSERT INTO reservations (key, run, state, cost_nano, tokens, windows, expires_ns, price, created_ns) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                made.key,
-                made.run,
-                made.state,
-                made.cost_nano,
-                made.tokens,
-                msgspec.json.encode(keys).decode(),
-                made.expires_ns,
-                request.price,
-                request.now_ns,
-            ),
-        )
-        return made
 
     def mark_sent(self, tx: Tx, key: str) -> None:
         """Note that the call is about to leave: from here on it is charged unless somebody knows better.
@@ -270,6 +284,10 @@ class Ledger:
         rows = tx.execute(f"{_FIND} WHERE key = ?", (key,))
         return _reservation(rows[0]) if rows else None
 
+    def ends_ns(self, span: str) -> int | None:
+        """When a window of this span (`hour:…`, `day:…`) is over; None for `life`, which never is."""
+        return self._clock.ends_ns(span)
+
     def report(self, tx: Tx, now_ns: int) -> list[BudgetRow]:
         """The windows of this hour and day, and the lifetimes that spent in the last 24 hours or hold something."""
         now = self._clock.at(tx, now_ns)
@@ -286,15 +304,30 @@ class Ledger:
             raise RefusedError(f"there is no reservation {key!r}; reserve before spending", key=key)
         return found
 
-    def _wanted(self, scopes: Iterable[Scope], now: Now) -> dict[str, _Window]:
-        """The windows to take from, empty and with their caps, by key; in key order, so that locks never cross."""
+    def _plan(self, scopes: tuple[Scope, ...], hour: str, day: str) -> _Plan:
+        plan = self._plans.get((scopes, hour, day))
+        if plan is not None:
+            return plan
         wanted: dict[str, _Window] = {}
         for scope in scopes:
             for span, cap in self._known.get(scope) or self._spans(scope):
-                label = "life" if span == "life" else now.hour if span == "hour" else now.day
+                label = "life" if span == "life" else hour if span == "hour" else day
                 key = f"{scope}|{label}"
                 wanted[key] = _Window(key, str(scope), label, cap.cost_nano, cap.tokens, 0, 0, 0, 0, 0)
-        return dict(sorted(wanted.items()))
+        windows = dict(sorted(wanted.items()))
+        keys = tuple(windows)
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        plan = self._plans[scopes, hour, day] = _Plan(
+            windows=windows,
+            limits=tuple((window, _limit(window.cap_cost), _limit(window.cap_tokens)) for window in windows.values()),
+            keys=keys,
+            keys_json=msgspec.json.encode(keys).decode(),
+            select=f"SELECT {_WINDOW}, (SELECT value FROM meta WHERE key = ?) FROM budget_windows "  # noqa: S608
+            f"WHERE key IN ({_marks(keys)}) ORDER BY key",
+            params=(CLOCK, *keys),
+        )
+        return plan
 
     def _spans(self, scope: Scope) -> tuple[tuple[Span, Cap], ...]:
         """The windows a scope counts in, with the narrowest cap of each.
@@ -373,12 +406,28 @@ def _unchanged(standing: Reservation, request: ReserveRequest) -> Reservation:
     )
 
 
+_RESERVE = (
+    "INSERT INTO reservations (key, run, state, cost_nano, tokens, windows, expires_ns, price, created_ns) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+
+
+def _held(request: ReserveRequest, keys_json: str) -> tuple[str | int, ...]:
+    """The row of a new reservation, in the order of `_RESERVE`."""
+    state = "sent" if request.is_sent else "held"
+    amounts = (request.cost_nano, request.tokens)
+    return (request.key, request.run, state, *amounts, keys_json, request.expires_ns, request.price, request.now_ns)
+
+
 def _note_charge(tx: Tx, key: str, why: ChargeKind, cost_nano: int, tokens: int) -> None:
-    tx.change(
-        "INSERT INTO charges (key, number, why, cost_nano, tokens) "
-        "SELECT ?, COUNT(*), ?, ?, ? FROM charges WHERE key = ?",
-        (key, why, cost_nano, tokens, key),
-    )
+    # Nearly every charge is the first of its reservation; only the others have to count.
+    first = "INSERT INTO charges (key, number, why, cost_nano, tokens) VALUES (?, 0, ?, ?, ?) ON CONFLICT DO NOTHING"
+    if not tx.change(first, (key, why, cost_nano, tokens)):
+        tx.change(
+            "INSERT INTO charges (key, number, why, cost_nano, tokens) "
+            "SELECT ?, COUNT(*), ?, ?, ? FROM charges WHERE key = ?",
+            (key, why, cost_nano, tokens, key),
+        )
 
 
 _NEAR_A_CAP = (
@@ -406,7 +455,7 @@ def _open(tx: Tx, wanted: dict[str, _Window], rows: dict[str, _Window], now_ns: 
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (key, window.scope, window.span, window.cap_cost, window.cap_tokens, now_ns),
             )
-        elif (row.cap_cost, row.cap_tokens) != (window.cap_cost, window.cap_tokens):
+        elif row.cap_cost != window.cap_cost or row.cap_tokens != window.cap_tokens:
             tx.change(
                 "UPDATE budget_windows SET cap_cost = ?, cap_tokens = ? WHERE key = ?",
                 (window.cap_cost, window.cap_tokens, key),
@@ -424,7 +473,8 @@ def _move(
     """Add to what is reserved and spent in all these windows."""
     tx.change(
         "UPDATE budget_windows SET reserved_cost = reserved_cost + ?, reserved_tokens = reserved_tokens + ?, "  # noqa: S608
-        "spent_cost = spent_cost + ?, spent_tokens = spent_tokens + ?, touched_ns = COALESCE(?, touched_ns) "
+        "spent_cost = spent_cost + ?, spent_tokens = spent_tokens + ?, touched_ns = COALESCE(?, touched_ns), "
+        "revision = revision + 1 "
         f"WHERE key IN ({_marks(keys)})",
         (*reserved, *spent, at_ns, *keys),
     )

@@ -7,7 +7,7 @@ opens an old window again.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from ooda.clock import to_rfc3339
 from ooda.errors import ConfigError
 from ooda.store.tx import Tx
 
-__all__ = ["Now", "Span", "Windows"]
+__all__ = ["CLOCK", "Now", "Span", "Windows"]
 
 Span = Literal["hour", "day", "life"]
 """How long a window lasts; `life` is everything a scope ever spends."""
@@ -27,7 +27,8 @@ _HOUR_NS = 3600 * _NANO
 # Processes and machines disagree by a little: across a full hour that is no clock set back.
 _TOLERANCE_NS = 60 * _NANO
 
-_CLOCK = "ledger.clock"
+CLOCK = "ledger.clock"
+"""Key in `meta` of the newest windows ever opened."""
 _ALERTED = "ledger.clock_regression"
 
 
@@ -53,10 +54,18 @@ class Windows:
         self._zone = _zone(day_zone)
         self._cached = (-1, "", "")
 
+    def marked(self, now_ns: int) -> tuple[str, str, str]:
+        """Hour and day of `now_ns` by this clock alone, and the mark under which they are the newest in the ledger.
+
+        A caller that finds this mark under `CLOCK` need not ask `at`: nothing is new and nothing lies behind.
+        """
+        hour, day = self._labels(now_ns)
+        return f"hour:{hour}", f"day:{day}", f"{hour} {day}"
+
     def at(self, tx: Tx, now_ns: int) -> Now:
         """The windows `now_ns` counts into. Changes nothing."""
         hour, day = self._labels(now_ns)
-        found = tx.execute("SELECT value FROM meta WHERE key = ?", (_CLOCK,))
+        found = tx.execute("SELECT value FROM meta WHERE key = ?", (CLOCK,))
         newest_hour, _, newest_day = found[0][0].partition(" ") if found else (hour, "", day)
         if hour >= newest_hour:
             # The day may repeat where a zone sets its clocks back over midnight; the later one stands.
@@ -82,9 +91,21 @@ class Windows:
         changed = tx.change(
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value "
             "WHERE meta.value <> excluded.value",
-            (_CLOCK if now.is_newest else _ALERTED, f"{now.hour[5:]} {now.day[4:]}"),
+            (CLOCK if now.is_newest else _ALERTED, f"{now.hour[5:]} {now.day[4:]}"),
         )
         return changed > 0 and not now.is_newest
+
+    def ends_ns(self, span: str) -> int | None:
+        """When the hour or the day of a window's span is over; None for `life`."""
+        kind, _, label = span.partition(":")
+        match kind:
+            case "hour":
+                ends = datetime.strptime(label, "%Y-%m-%dT%H").replace(tzinfo=UTC) + timedelta(hours=1)
+            case "day":
+                ends = (datetime.strptime(label, "%Y-%m-%d") + timedelta(days=1)).replace(tzinfo=self._zone)
+            case _:
+                return None
+        return int(ends.timestamp()) * _NANO
 
     def _labels(self, now_ns: int) -> tuple[str, str]:
         number = now_ns // (_HOUR_NS // 4)  # zones are offset by quarters of an hour at the finest
