@@ -10,30 +10,18 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from ooda.errors import SandboxError
+from ooda.sandbox.bubblewrap_root import Root, default_root, image_root
 from ooda.sandbox.cgroups import Cgroup, create_cgroup
 from ooda.sandbox.client import HelperClient
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
 from ooda.sandbox.protocol import SandboxReport, SandboxSpec
-from ooda.sandbox.root import (
-    GUEST,
-    HOME,
-    INTERPRETERS,
-    STATE_DIR,
-    Interpreter,
-    find_interpreter,
-    host_binds,
-    root_files,
-    root_folders,
-    root_links,
-    tiny_root,
-)
+from ooda.sandbox.root import GUEST, HOME, STATE_DIR
 from ooda.sandbox.session import OpenSandbox
 from ooda.sandbox.site import Site, SiteWall
 
@@ -95,13 +83,15 @@ class _BubblewrapWall:
 async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program: str) -> OpenSandbox:
     """A running enclosure with its helper greeted. Raises SandboxError; the caller takes down `wall` then."""
     began = time.monotonic()
-    interpreter = find_interpreter() if spec.image is None else Interpreter(INTERPRETERS[0])
-    files, digest = await asyncio.to_thread(_root_files, site)
+    if spec.image is None:
+        root = await asyncio.to_thread(default_root, site)
+    else:
+        root = await asyncio.to_thread(image_root, spec.image, site.cache_dir)
     cgroup = await asyncio.to_thread(create_cgroup, site.name, spec.limits)
-    settings = _settings(spec, site, program, interpreter, files, cgroup)
+    settings = _settings(spec, site, program, root, cgroup)
     try:
         process = await asyncio.create_subprocess_exec(
-            *_launcher(interpreter),
+            *_launcher(),
             json.dumps(settings),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -125,8 +115,8 @@ async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program
         missing.append("cgroup")
     report = SandboxReport(
         backend="bubblewrap",
-        image="host /usr",
-        digest=digest,
+        image=root.image,
+        digest=root.digest,
         probes=(),
         missing=tuple(missing),
         ready_ms=int((time.monotonic() - began) * 1000),
@@ -134,53 +124,26 @@ async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program
     return OpenSandbox(site.name, client, wall, report, spec.spool)
 
 
-def _launcher(interpreter: Interpreter) -> list[str]:
+def _launcher() -> list[str]:
+    """The step before bubblewrap, by a Python of the host."""
     parent = str(Path(guest_folder()).parent)
-    python = interpreter.path if Path(interpreter.path).exists() else sys.executable
     code = f"import sys; sys.path.insert(0, {parent!r}); from guest.enter import main; main()"
-    return [python, "-I", "-S", "-B", "-c", code]
+    return [sys.executable, "-I", "-S", "-B", "-c", code]
 
 
-def _root_files(site: Site) -> tuple[Path, str]:
-    """The small files of the root as files of the host, made once per content; and the hash that names the root."""
-    owner = site.owner
-    _, digest = tiny_root(owner.uid, owner.gid)
-    folder = site.cache_dir / "roots" / digest
-    if not folder.exists():
-        making = folder.with_name(f"{digest}.{os.getpid()}.{os.urandom(4).hex()}")
-        for name, text in root_files(owner.uid, owner.gid).items():
-            path = making / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            path.chmod(0o644)
-        try:
-            making.rename(folder)
-        except OSError:  # another process made it meanwhile: theirs is the same
-            shutil.rmtree(making)
-    return folder, digest
-
-
-def _settings(
-    spec: SandboxSpec,
-    site: Site,
-    program: str,
-    interpreter: Interpreter,
-    files: Path,
-    cgroup: Cgroup | None,
-) -> dict[str, Any]:
+def _settings(spec: SandboxSpec, site: Site, program: str, root: Root, cgroup: Cgroup | None) -> dict[str, Any]:
     limits, owner = spec.limits, site.owner
     before = [program, *(f"--unshare-{name}" for name in _NAMESPACES), "--unshare-cgroup-try"]
     before += ["--uid", str(owner.uid), "--gid", str(owner.gid), "--hostname", "sandbox"]
     before += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
-    for name, bits in sorted(root_folders().items()):
+    for name, bits in sorted(root.folders.items()):
         before += ["--perms", f"{bits:o}", "--dir", f"/{name}"]
-    for name, target in sorted(root_links().items()):
+    for name, target in sorted(root.links.items()):
         before += ["--symlink", target, f"/{name}"]
-    extra = () if interpreter.bind is None else (interpreter.bind,)
-    binds = [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in (*host_binds(), *extra)]
-    binds += [["--ro-bind", str(files / name), f"/{name}"] for name in root_files(owner.uid, owner.gid)]
+    binds = [["--ro-bind", source, target] for source, target in root.binds]
     binds.append(["--ro-bind", guest_folder(), GUEST])
-    binds += [["--ro-bind", str(bind.source.resolve()), bind.target] for bind in (*site.shown(), *spec.binds)]
+    for bind in (*site.shown(), *spec.binds):
+        binds.append(["--bind" if bind.writable else "--ro-bind", str(bind.source.resolve()), bind.target])
     binds.append(["--bind", str(spec.workspace), "/workspace"])
     after = ["--proc", "/proc", "--dev", "/dev"]
     for path, size, mode in (
@@ -202,5 +165,5 @@ def _settings(
         "rlimits": {"core": 0},
         "before": before,
         "binds": binds,
-        "after": after + guest_command(interpreter.path),
+        "after": after + guest_command(root.python),
     }

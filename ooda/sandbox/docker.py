@@ -47,12 +47,12 @@ def connect() -> Engine:
 
 
 class DockerImage:
-    """A root for containers: the image, the binds it needs, and the Python in it."""
+    """A root for containers: the image, the binds it needs, and how the helper starts in it."""
 
-    def __init__(self, name: str, digest: str, python: str, binds: tuple[Bind, ...]) -> None:
+    def __init__(self, name: str, digest: str, command: list[str], binds: tuple[Bind, ...]) -> None:
         self.name = name
         self.digest = digest
-        self.python = python
+        self.command = command
         self.binds = binds
 
 
@@ -69,7 +69,7 @@ async def resolve_image(engine: Engine, named: str | None, owner: Owner) -> Dock
                 f"run `docker pull {named}`, or leave `sandbox.image` unset for the default root",
                 probe="docker image",
             )
-        return DockerImage(named, str(facts["Id"]), INTERPRETERS[0], ())
+        return DockerImage(named, str(facts["Id"]), _any_python(), ())
     archive, tag = await asyncio.to_thread(tiny_root, owner.uid, owner.gid)
     name = f"{REPOSITORY}:{tag}"
     facts = await engine.image(name)
@@ -80,7 +80,14 @@ async def resolve_image(engine: Engine, named: str | None, owner: Owner) -> Dock
             raise SandboxError(f"the Docker Engine imported {name} but does not show it", probe="docker image")
     interpreter = find_interpreter()
     extra = () if interpreter.bind is None else (interpreter.bind,)
-    return DockerImage(name, str(facts["Id"]), interpreter.path, host_binds() + extra)
+    return DockerImage(name, str(facts["Id"]), guest_command(interpreter.path), host_binds() + extra)
+
+
+def _any_python() -> list[str]:
+    """The helper's command for an image that we know nothing about but its shell."""
+    found = "; ".join(f'[ -x {path} ] && exec {path} "$@"' for path in INTERPRETERS)
+    sorry = "echo 'the image has no python3 in /usr/bin or /usr/local/bin; the sandbox needs one' >&2; exit 127"
+    return ["/bin/sh", "-c", f"{found}; {sorry}", "sh", *guest_command("")[1:]]
 
 
 class _DockerWall:
@@ -120,7 +127,7 @@ async def open_docker(spec: SandboxSpec, site: Site, wall: SiteWall, engine: Eng
 def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, Any]:
     limits, owner = spec.limits, site.owner
     binds = [*image.binds, Bind(Path(guest_folder()), GUEST), *site.shown(), *spec.binds]
-    mounts = [_mount(bind.source, bind.target, read_only=True) for bind in binds]
+    mounts = [_mount(bind.source, bind.target, read_only=not bind.writable) for bind in binds]
     mounts.append(_mount(spec.workspace, "/workspace", read_only=False))
     own = f"uid={owner.uid},gid={owner.gid},nosuid,nodev"
     host_config: dict[str, Any] = {
@@ -155,7 +162,7 @@ def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, A
         host_config["Runtime"] = spec.runtime
     return {
         "Image": image.digest,
-        "Cmd": guest_command(image.python),
+        "Cmd": image.command,
         "Entrypoint": [],
         "User": "0:0",
         "WorkingDir": "/",

@@ -82,6 +82,7 @@ async def say_hello(
         "watch_memory_bytes": None if has_cgroup or mode == "plain" else limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
         "background": limits.background_processes,
+        "writable": [bind.target for bind in spec.binds if bind.writable],
         "egress_socket": None if site.egress_socket is None else EGRESS_SOCKET,
     }
     answer = await client.request("hello", {"settings": settings}, deadline_s=_HELLO_S)

@@ -23,7 +23,7 @@ from ooda.sandbox.session import OpenSandbox
 from ooda.sandbox.site import prepare_site
 from ooda.sandbox.unwalled import open_unwalled
 
-__all__ = ["open_sandbox", "probe_backends"]
+__all__ = ["ignore_audit", "open_sandbox", "probe_backends"]
 
 _WALLS: tuple[Backend, ...] = ("docker", "bubblewrap")
 _PING_S = 2.0
@@ -31,11 +31,12 @@ _reaped: set[Path] = set()
 """Caches whose leavings this process has looked for already."""
 
 
-def _no_audit(what: str, facts: Mapping[str, object]) -> None:
+def ignore_audit(what: str, facts: Mapping[str, object]) -> None:
+    """The audit of whoever keeps none."""
     del what, facts
 
 
-async def open_sandbox(spec: SandboxSpec, *, cache_dir: Path, audit: Audit = _no_audit) -> Sandbox:
+async def open_sandbox(spec: SandboxSpec, *, cache_dir: Path, audit: Audit = ignore_audit) -> Sandbox:
     """An open sandbox as `spec` asks, made of the strongest wall that works here and holds its self-test.
 
     Args:
@@ -79,7 +80,7 @@ async def probe_backends(cache_dir: Path) -> tuple[Probe, ...]:
         for backend in _WALLS:
             spec = SandboxSpec(run="doctor", workspace=workspace, spool=workspace, backend=backend)
             try:
-                sandbox = await _open(spec, backend, cache_dir, _no_audit, fresh=True)
+                sandbox = await _open(spec, backend, cache_dir, ignore_audit, fresh=True)
             except SandboxError as error:
                 probes.append(_failed(backend, error))
                 continue

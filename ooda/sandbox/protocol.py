@@ -73,10 +73,12 @@ class Network(msgspec.Struct, frozen=True):
 
 
 class Bind(msgspec.Struct, frozen=True):
-    """A host folder shown read-only inside (a virtual environment, a dependency cache)."""
+    """A host folder shown inside (a virtual environment, a dependency cache), read-only unless said otherwise."""
 
     source: Path
     target: str
+    writable: bool = False
+    """For preparing an environment only: what a run may change is its workspace."""
 
 
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,5 @@
 """Commands that look for a way to the host: its files, secrets, network, kernel; and `rm -rf /` in disguise."""
 
-# ruff: noqa: ASYNC240 - short looks at the host's files between two commands
 from __future__ import annotations
 
 import asyncio

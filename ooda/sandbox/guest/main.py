@@ -34,6 +34,7 @@ __all__ = ["main"]
 
 _OPERATIONS = ("hello", "exec", "start", "poll", "stop", "stats", *FILE_OPERATIONS)
 _REQUEST_BYTES = 1 << 20
+_WRITABLE = ("/tmp", "/var/tmp", "/dev", "/proc")  # noqa: S108 - inside the sandbox
 _END_S = 3.0
 
 
@@ -146,7 +147,7 @@ class _Helper:
         kernel.set_subreaper()
         rules = seccomp = None
         if settings.mode != "plain":
-            writable = [settings.workspace, settings.home, settings.state_dir, "/tmp", "/var/tmp", "/dev", "/proc"]  # noqa: S108
+            writable = [settings.workspace, settings.home, settings.state_dir, *_WRITABLE, *settings.writable]
             try:
                 rules = kernel.LandlockRules(writable)
             except OSError:

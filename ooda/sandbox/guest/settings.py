@@ -28,5 +28,7 @@ class Settings:
         """Ceiling for all processes together where no cgroup holds it."""
         self.disk_bytes: int = facts["disk_bytes"]
         self.background: int = facts["background"]
+        self.writable: list[str] = facts["writable"]
+        """Folders besides the usual ones in which commands may write."""
         self.egress_socket: str | None = facts["egress_socket"]
         """Where the host's proxy listens; None without a network."""
