@@ -26,7 +26,7 @@ from ooda.task import ChatTask, CodingTask, SecretRef, Task
 from ooda.tools.declare import ToolDeclaration
 from ooda.tools.room import GitTarget
 
-__all__ = ["RunKind", "agent_for", "kind_of", "tools_of"]
+__all__ = ["RunKind", "agent_for", "kind_of", "tools_of", "topic_of"]
 
 VENV = "/opt/venv"
 """Where a task's virtual environment is shown inside the sandbox."""
@@ -126,6 +126,14 @@ def agent_for(settings: Settings, task: Task) -> AgentSpec:
             raise _no_agent(task)
 
 
+def topic_of(task: Task, run: str) -> Topic:
+    """Whose a run's notices are; a task that names no company and project is its run's own."""
+    if isinstance(task, CodingTask):
+        about = task.task
+        return Topic(company_id=about.company_id, project_id=about.project_id, task_id=about.id)
+    return Topic(company_id="local", project_id=task.kind, task_id=run)
+
+
 def _coding(session: Session, launch: Launch, task: CodingTask, run: str, secrets: Mapping[str, Any]) -> RunKind:
     places = session.places.run(run)
     target = git_target(task, secrets, launch.loaded.folder)
@@ -135,7 +143,7 @@ def _coding(session: Session, launch: Launch, task: CodingTask, run: str, secret
         session,
         launch,
         workspace=places.workspace,
-        topic=Topic(company_id=task.task.company_id, project_id=task.task.project_id, task_id=task.task.id),
+        topic=topic_of(task, run),
         git=WorkRepo(places.git, places.workspace),
     )
     return msgspec.structs.replace(
@@ -154,7 +162,7 @@ def _chat(session: Session, launch: Launch, task: ChatTask, run: str) -> RunKind
         session,
         launch,
         workspace=folder,
-        topic=Topic(company_id="local", project_id="chat", task_id=run),
+        topic=topic_of(task, run),
         git=WorkRepo(session.places.run(run).git, folder, is_owned=False),
     )
     # A session lasts as long as its person likes; money and the steps of a turn are what bounds it.

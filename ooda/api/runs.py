@@ -14,11 +14,14 @@ from ooda.api.session import Session
 from ooda.errors import ConfigError, JournalError, nearest
 from ooda.events import Body, Entry, RunStarted, ToolStarted
 from ooda.labels import Label
+from ooda.runtime.agent import AgentSpec
 from ooda.runtime.journal import event_of, verify
+from ooda.runtime.loop import Loop
 from ooda.runtime.replay import ReplayReport, replay
+from ooda.runtime.state import RunState
 from ooda.store import Tx, is_alive, leases, runs
 from ooda.store.runs import RunSummary
-from ooda.task import parse_task
+from ooda.task import Task, parse_task
 from ooda.tools.room import ToolRoom
 from ooda.tools.toolbox import BoundToolbox
 
@@ -29,7 +32,9 @@ __all__ = [
     "known_run",
     "replay_run",
     "started_of",
+    "state_of",
     "summaries",
+    "task_of",
     "text_of",
 ]
 
@@ -114,6 +119,22 @@ def started_of(session: Session, run: str) -> RunStarted:
     return _started(run, [Entry(event_of(first), first.at_ns)] if first is not None else [])
 
 
+def task_of(session: Session, run: str) -> Task:
+    """The task of a run; inline secrets are references."""
+    return parse_task(msgspec.json.decode(text_of(session)(started_of(session, run).task)), f"task of {run}").task
+
+
+def state_of(session: Session, run: str) -> RunState:
+    """How a run stands after its last event.
+
+    Raises:
+        JournalError: the journal is damaged, or this version concludes something else from it.
+    """
+    agent = _agent_of(session, task_of(session, run), started_of(session, run))
+    state, _ = Loop(agent).fold(run, entries_of(session, run))
+    return state
+
+
 def export_cassette(session: Session, run: str) -> Iterator[bytes]:
     """The lines of a cassette of this run."""
     known_run(session, run)
@@ -148,8 +169,12 @@ def _replayed(session: Session, run: str, entries: list[Entry], text: Callable[[
     started = _started(run, entries)
     task = parse_task(msgspec.json.decode(text(started.task)), f"task of {run}").task
     toolbox = BoundToolbox(tools_of(task), ToolRoom(run=run, clock=session.clock))
-    agent = msgspec.structs.replace(agent_for(session.settings, task), rules=started.rules, brief=started.brief)
-    return replay(run, entries, agent, toolbox.schemas, text)
+    return replay(run, entries, _agent_of(session, task, started), toolbox.schemas, text)
+
+
+def _agent_of(session: Session, task: Task, started: RunStarted) -> AgentSpec:
+    """The agent of a recorded run, as it was told."""
+    return msgspec.structs.replace(agent_for(session.settings, task), rules=started.rules, brief=started.brief)
 
 
 def _started(run: str, entries: list[Entry]) -> RunStarted:

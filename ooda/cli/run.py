@@ -15,7 +15,7 @@ import msgspec
 from ooda.api.cassette import Cassette, load_cassette
 from ooda.api.launch import Live, opened, reloaded
 from ooda.api.request import Launch, Watch
-from ooda.api.result import result_of
+from ooda.api.result import Makings, recorded_makings, result_of
 from ooda.api.runs import known_run, started_of, text_of
 from ooda.api.session import Session
 from ooda.cli.exits import EXIT, NEXT
@@ -24,7 +24,7 @@ from ooda.cli.settings import limits_of, session_for
 from ooda.cli.style import amount, is_terminal, style_for
 from ooda.cli.terminal import TerminalPerson
 from ooda.engines.local import Ending
-from ooda.errors import ConfigError, RunCancelledError, UserError
+from ooda.errors import ConfigError, RunCancelledError
 from ooda.events import Entry, RunStarted, encode
 from ooda.task import LimitsSpec, LoadedTask, load_task
 
@@ -50,8 +50,12 @@ def resume(args: argparse.Namespace) -> int:
     limits = limits_of(args)
     with session_for(args) as session:
         summary = known_run(session, args.run)
-        if summary.status == "success":
-            raise UserError(f"run {args.run} succeeded, there is nothing to resume; start a new run of its task")
+        if summary.status == "success":  # killed after its end, perhaps: whoever resumes until it is done is done
+            if not args.quiet:
+                print(f"{args.run} succeeded before, there is nothing to resume. Its result:", file=sys.stderr)
+            makings, state = recorded_makings(session, args.run)
+            _finish(session, args, makings, Ending(state, state.status, state.reason))
+            return EXIT["success"]
         started = started_of(session, args.run)
         _same_cassette(args, started, cassette)
         args.model = args.model or started.model
@@ -123,7 +127,7 @@ def carry(
     if cassette is not None and not args.quiet:
         print("The model's replies come from a cassette; everything else is real.", file=sys.stderr)
     live, ending = asyncio.run(_carry(session, launch, progress))
-    _finish(session, args, live, ending)
+    _finish(session, args, live.kind, ending)
     return EXIT[ending.status]
 
 
@@ -187,8 +191,8 @@ class _Lines:
         sys.stdout.flush()
 
 
-def _finish(session: Session, args: argparse.Namespace, live: Live, ending: Ending) -> None:
-    result = result_of(session, live.kind, ending.state)
+def _finish(session: Session, args: argparse.Namespace, makings: Makings, ending: Ending) -> None:
+    result = result_of(session, makings, ending.state)
     if args.form in ("json", "jsonl"):
         encoded = msgspec.json.encode({"result": result} if args.form == "jsonl" else result)
         print(encoded.decode() if args.form == "jsonl" else msgspec.json.format(encoded, indent=2).decode())
@@ -196,7 +200,7 @@ def _finish(session: Session, args: argparse.Namespace, live: Live, ending: Endi
         state = ending.state
         print(f"{ending.status}: {ending.reason}")
         for name, value in (
-            ("run", live.run),
+            ("run", state.run),
             ("branch", state.facts.get("branch")),
             ("commit", state.facts.get("commit")),
             ("steps", state.spent.steps),
@@ -207,4 +211,4 @@ def _finish(session: Session, args: argparse.Namespace, live: Live, ending: Endi
             if value not in (None, ""):
                 print(f"  {name:<12} {value}")
     if (following := NEXT[ending.status]) and not args.quiet:
-        print(following.format(run=live.run), file=sys.stderr)
+        print(following.format(run=ending.state.run), file=sys.stderr)

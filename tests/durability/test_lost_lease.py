@@ -19,6 +19,7 @@ from ooda.errors import IntegrationError, LeaseLostError, OodaError
 from ooda.models.scripted import say
 from ooda.store import Store, leases
 from ooda.testing.runs import RunBench
+from tests.durability.lab import until
 
 PLAN = say("Plan.", ("update_plan", {"steps": [{"description": "Wait"}]}))
 SLEEP = say("Wait.", ("run_shell_command", {"command": "echo begun > begun.txt; sleep 60; echo ended > ended.txt"}))
@@ -33,9 +34,9 @@ def session(bench: RunBench) -> Iterator[Session]:
 def taken_over(session: Session, run: str) -> LeaseLostError:
     """Another owner takes the run; gives what the one before is told."""
     now_ns = session.clock.now_ns()
+    session.store.write_now(lambda tx: tx.change("UPDATE leases SET expires_ns = 0 WHERE run = ?", (run,)))
+    session.store.write_now(lambda tx: leases.take(tx, run, "elsewhere", 60, now_ns))
     with pytest.raises(LeaseLostError) as caught:
-        session.store.write_now(lambda tx: tx.change("UPDATE leases SET expires_ns = 0 WHERE run = ?", (run,)))
-        session.store.write_now(lambda tx: leases.take(tx, run, "elsewhere", 60, now_ns))
         session.store.read(lambda tx: leases.check(tx, run, 1))
     return caught.value
 
@@ -48,8 +49,8 @@ async def test_what_runs_is_ended_as_soon_as_the_loss_is_known(bench: RunBench, 
 
     async def take_over(live: Live) -> None:
         nonlocal told_at
-        while not (live.kind.workspace / "begun.txt").exists():
-            await asyncio.sleep(0.01)  # the command says nothing to us before it ends
+        begun = live.kind.workspace / "begun.txt"
+        await asyncio.to_thread(until, begun.exists)
         error = taken_over(session, live.run)
         written.append(len(list(session.store.rows(live.run))))
         told_at = time.monotonic()
