@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ooda.errors import ConfigError, IntegrationError
 
-__all__ = ["DEMO", "MENDING", "prepare"]
+__all__ = ["DEMO", "MENDING", "prepare", "pushed"]
 
 _PACKAGE = Path(__file__).parents[1]
 _EXAMPLES = next(
@@ -48,7 +48,14 @@ def prepare(folder: Path) -> Path:
     return task
 
 
-def _git(folder: Path, *arguments: str) -> None:
+def pushed(folder: Path) -> str:
+    """What the run pushed to the example's remote, as a diff against `main`; empty when nothing was."""
+    remote = folder / "remote.git"
+    branches = _git(remote, "for-each-ref", "--format=%(refname:short)", "refs/heads/feat").split()
+    return _git(remote, "diff", "--stat", "--patch", "--no-ext-diff", "main", branches[-1]) if branches else ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
     """Run git with nobody's configuration and a fixed author and date: the commit is the same everywhere."""
     environ = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -69,3 +76,4 @@ def _git(folder: Path, *arguments: str) -> None:
         raise IntegrationError("git is not installed; install it (`apt-get install git`)", service="git") from error
     if done.returncode:
         raise IntegrationError(f"`git {arguments[0]}` failed: {done.stderr.strip()}", service="git")
+    return done.stdout

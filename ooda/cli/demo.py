@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 from ooda.api.cassette import load_cassette
-from ooda.api.demo import DEMO, MENDING, prepare
+from ooda.api.demo import DEMO, MENDING, prepare, pushed
 from ooda.cli.run import carry
 from ooda.cli.settings import session_for
+from ooda.cli.style import style_for
 from ooda.task import load_task
 
 __all__ = ["demo"]
@@ -31,4 +32,15 @@ def _play(args: argparse.Namespace, folder: Path) -> int:
     if not args.quiet:
         print(f"The example is a repository in {folder}; its remote is {folder / 'remote.git'}.", file=sys.stderr)
     with session_for(args) as session:
-        return carry(session, args, load_task(task), load_cassette(recording))
+        code = carry(session, args, load_task(task), load_cassette(recording))
+    if not args.quiet and args.form == "text":
+        style = style_for(sys.stderr, args.color)
+        print("\n" + "\n".join(style(line, *_look(line)) for line in pushed(folder).splitlines()), file=sys.stderr)
+    return code
+
+
+def _look(line: str) -> tuple[str, ...]:
+    """How a line of a diff is painted."""
+    if line.startswith(("+++", "---", "diff ", "index ")):
+        return ("bold",)
+    return {"+": ("green",), "-": ("red",), "@": ("cyan",)}.get(line[:1], ())
