@@ -40,7 +40,7 @@ async def test_setup_runs_once_per_lock_file(spec, cache_dir, tmp_path):
     assert sorted(path.name for path in spec.workspace.iterdir()) == ["requirements.txt"]
     later = msgspec.structs.replace(spec, binds=first.binds, env=dict(first.env))
     async with await open_sandbox(later, cache_dir=cache_dir) as sandbox:
-        assert (await sandbox.exec("tool")).output.head == "made"
+        assert (await sandbox.exec("tool")).output.head == "made\n"
         assert (await sandbox.exec("touch /environment/x")).exit_code != 0
 
 
