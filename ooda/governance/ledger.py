@@ -72,8 +72,19 @@ class _Window(msgspec.Struct, frozen=True):
     reserved_cost: int
     reserved_tokens: int
     alerted: int
-    newest: str = ""
-    """Mark of the ledger's clock, where it was read along; see `Windows.marked`."""
+
+
+class _Level(msgspec.Struct, frozen=True):
+    """How far a window is taken, as read before a reservation: only what that needs, as it is read at every call."""
+
+    key: str
+    cap_cost: int | None
+    cap_tokens: int | None
+    cost: int
+    """Spent and reserved, nano-USD."""
+    tokens: int
+    newest: str | None = None
+    """The mark of the ledger's clock, read along; see `Windows.marked`."""
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -89,20 +100,19 @@ class _Plan(msgspec.Struct, frozen=True):
     """Reads them as they stand, and the clock's mark along with them."""
     params: tuple[str, ...]
 
-    def exceeded(self, rows: dict[str, _Window], cost_nano: int, tokens: int) -> Exceeded | None:
+    def exceeded(self, levels: dict[str, _Level], cost_nano: int, tokens: int) -> Exceeded | None:
         """Why the windows as they stand cannot take the amounts; None when they can."""
         for window, limit_cost, limit_tokens in self.limits:
-            row = rows.get(window.key, window)
-            if (
-                row.spent_cost + row.reserved_cost + cost_nano > limit_cost
-                or row.spent_tokens + row.reserved_tokens + tokens > limit_tokens
-            ) and (why := _exceeded(row, window, cost_nano, tokens)):
+            level = levels.get(window.key)
+            used_cost, used_tokens = (level.cost, level.tokens) if level is not None else (0, 0)
+            if (used_cost + cost_nano > limit_cost or used_tokens + tokens > limit_tokens) and (
+                why := _exceeded(window, used_cost, used_tokens, cost_nano, tokens)
+            ):
                 return why
         return None
 
 
-_FIELDS = tuple(name for name in _Window.__struct_fields__ if name != "newest")
-_WINDOW = ", ".join(_FIELDS)
+_WINDOW = columns(_Window)
 _FIND = "SELECT key, run, state, cost_nano, tokens, windows, expires_ns FROM reservations"
 _PLANS = 256
 _OPEN = f"{_FIND} WHERE state IN ('held', 'sent')"
@@ -137,8 +147,8 @@ class Ledger:
             now = self._clock.at(tx, request.now_ns)
             plan = self._plan(request.scopes, now.hour, now.day)
             found = tx.execute(plan.select + tx.for_update, plan.params)
-        rows = {row[0]: _Window(*row) for row in found}
-        exceeded = plan.exceeded(rows, request.cost_nano, request.tokens)
+        levels = {row[0]: _Level(*row) for row in found}
+        exceeded = plan.exceeded(levels, request.cost_nano, request.tokens)
         # The row is made before the windows move and after they were judged: a key that stands already is met by one
         # statement instead of being looked for at every call.
         if exceeded or not tx.change(_RESERVE, _held(request, plan.keys_json)):
@@ -147,7 +157,7 @@ class Ledger:
                 return _unchanged(standing, request)
             assert exceeded is not None  # nothing else keeps the row from being made
             return exceeded
-        _open(tx, plan.windows, rows, request.now_ns)
+        _open(tx, plan.windows, levels, request.now_ns)
         _move(tx, plan.keys, reserved=(request.cost_nano, request.tokens), at_ns=request.now_ns)
         is_told = now is not None and self._clock.opened(tx, now)
         return Reservation(
@@ -244,12 +254,9 @@ class Ledger:
             raise RefusedError(f"reservation {key!r} is {found.state}; reserve again before another attempt", key=key)
         self._charge(tx, found, "attempt", cost, count, frees=False)
         for row in _windows(tx, found.windows).values():
-            others = msgspec.structs.replace(
-                row,
-                reserved_cost=row.reserved_cost - found.cost_nano,
-                reserved_tokens=row.reserved_tokens - found.tokens,
-            )
-            exceeded = _exceeded(others, row, found.cost_nano, found.tokens)
+            used_cost = row.spent_cost + row.reserved_cost - found.cost_nano
+            used_tokens = row.spent_tokens + row.reserved_tokens - found.tokens
+            exceeded = _exceeded(row, used_cost, used_tokens, found.cost_nano, found.tokens)
             if exceeded:
                 self._close(tx, found, "settled")
                 return exceeded
@@ -323,8 +330,8 @@ class Ledger:
             limits=tuple((window, _limit(window.cap_cost), _limit(window.cap_tokens)) for window in windows.values()),
             keys=keys,
             keys_json=msgspec.json.encode(keys).decode(),
-            select=f"SELECT {_WINDOW}, (SELECT value FROM meta WHERE key = ?) FROM budget_windows "  # noqa: S608
-            f"WHERE key IN ({_marks(keys)}) ORDER BY key",
+            select="SELECT key, cap_cost, cap_tokens, spent_cost + reserved_cost, spent_tokens + reserved_tokens, "  # noqa: S608
+            f"(SELECT value FROM meta WHERE key = ?) FROM budget_windows WHERE key IN ({_marks(keys)}) ORDER BY key",
             params=(CLOCK, *keys),
         )
         return plan
@@ -445,17 +452,17 @@ def _windows(tx: Tx, keys: tuple[str, ...], which: str = "") -> dict[str, _Windo
     return {row[0]: _Window(*row) for row in rows}
 
 
-def _open(tx: Tx, wanted: dict[str, _Window], rows: dict[str, _Window], now_ns: int) -> None:
+def _open(tx: Tx, wanted: dict[str, _Window], levels: dict[str, _Level], now_ns: int) -> None:
     """Make the windows that are new, and keep caps that have changed for reports and alerts."""
     for key, window in wanted.items():
-        row = rows.get(key)
-        if row is None:
+        level = levels.get(key)
+        if level is None:
             tx.change(
                 "INSERT INTO budget_windows (key, scope, span, cap_cost, cap_tokens, touched_ns) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (key, window.scope, window.span, window.cap_cost, window.cap_tokens, now_ns),
             )
-        elif row.cap_cost != window.cap_cost or row.cap_tokens != window.cap_tokens:
+        elif level.cap_cost != window.cap_cost or level.cap_tokens != window.cap_tokens:
             tx.change(
                 "UPDATE budget_windows SET cap_cost = ?, cap_tokens = ? WHERE key = ?",
                 (window.cap_cost, window.cap_tokens, key),
@@ -480,9 +487,8 @@ def _move(
     )
 
 
-def _exceeded(row: _Window, window: _Window, cost_nano: int, tokens: int) -> Exceeded | None:
-    """Why `row`, under the caps of `window`, cannot take the amounts; None when it can."""
-    used_cost, used_tokens = row.spent_cost + row.reserved_cost, row.spent_tokens + row.reserved_tokens
+def _exceeded(window: _Window, used_cost: int, used_tokens: int, cost_nano: int, tokens: int) -> Exceeded | None:
+    """Why a window that holds so much already cannot take the amounts; None when it can, and for nothing always."""
     limit_cost, limit_tokens = _limit(window.cap_cost), _limit(window.cap_tokens)
     if cost_nano and used_cost + cost_nano > limit_cost:
         return Exceeded(window.scope, window.span, "cost_nano", limit_cost, used_cost, cost_nano)
