@@ -44,10 +44,10 @@ def httpx_floor(root: str) -> Conversation:
     ]
 
     async def conversation(steps: int) -> dict[str, int]:
-        messages = [{"role": "system", "content": "You act."}, {"role": "user", "content": "Do the task."}]
+        messages = [{"role": "system", "content": "You act."}, {"role": "user", "content": f"Do {steps} steps."}]
         while True:
             body = orjson.dumps({"model": "bench", "messages": messages, "tools": tools})
-            reply = await client.post(f"{root}/n{steps}/v1/chat/completions", content=body, headers=head)
+            reply = await client.post(f"{root}/v1/chat/completions", content=body, headers=head)
             message = orjson.loads(reply.content)["choices"][0]["message"]
             messages.append(message)
             if not message.get("tool_calls"):
@@ -84,6 +84,10 @@ def ooda(root: str) -> Conversation:
     caps = {f"budget.{name}": 10**6 for name in ("hour_usd", "day_usd", "total_usd")}
     caps |= {"budget.hour_tokens": 10**12, "budget.day_tokens": 10**12}
     session = Session.open(environ={"HOME": home}, cwd=Path(home), overrides=caps)
+    # Like the floor, which keeps its client: an agent keeps its connections over conversations.
+    access = open_model("bench", base_url=f"{root}/v1", environ={})
+    price = session.prices.find("bench", f"{root}/v1")
+    assert price is not None
 
     async def conversation(steps: int) -> dict[str, int]:
         run = session.ids.new("run")
@@ -97,7 +101,7 @@ def ooda(root: str) -> Conversation:
                 ),
             ),
             rules=Body("You act."),
-            brief=Body("Do the task."),
+            brief=Body(f"Do {steps} steps."),
             traits={"act": act.traits},
         )
         lease = await session.store.write(
@@ -123,10 +127,6 @@ def ooda(root: str) -> Conversation:
         gate = Gate(
             recorder=recorder, toolbox=toolbox, policy=policy, ids=session.ids, outputs=FolderSpool(Path(home))
         )
-        base = f"{root}/n{steps}/v1"
-        access = open_model("bench", base_url=base, environ={})
-        price = session.prices.find("bench", base)
-        assert price is not None
         door = ModelDoor(
             recorder=recorder,
             mint=gate.mint,
@@ -158,7 +158,6 @@ def ooda(root: str) -> Conversation:
                 model="bench",
             )
         )
-        await access.close()
         assert (ending.status, ending.state.spent.model_calls) == ("success", steps + 1), ending
         rows = session.store.read(
             lambda tx: tx.execute("SELECT COUNT(*), SUM(LENGTH(body)) FROM events WHERE run = ?", (run,))

@@ -3,7 +3,7 @@
     python benchmarks/provider.py PORTFILE
 
 Stateless: the step is the number of tool results in the request, so any number of conversations run at once. The
-path says how many steps: `/n20/v1/chat/completions`. `GET /stats` gives the requests served. Its own cost is a few
+user's message says how many steps: `Do 20 steps.` `GET /stats` gives the requests served. Its own cost is a few
 hundred microseconds a request and never the limit.
 """
 
@@ -51,7 +51,7 @@ class Provider(asyncio.Protocol):
             self.send(json.dumps({"served": Provider.served}).encode())
             return
         Provider.served += 1
-        steps = int(head.split(b"/n", 1)[1].split(b"/", 1)[0])
+        steps = int(body.split(b'"Do ', 1)[1].split(b" ", 1)[0])
         done = body.count(b'"role":"tool"')
         tokens = len(body) // 4
         self.send(CALL % (done, done, tokens, tokens + 12) if done < steps else DONE % (tokens, tokens + 2))
