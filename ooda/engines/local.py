@@ -187,6 +187,15 @@ class LocalEngine:
         try:
             await self._end_tasks()
             await self._close_calls(reason)
+            # The turn ends here: what was asked for and not begun is not done, and of what cannot be repeated the
+            # person, or the outside, is asked whether it happened.
+            for call in self.state.calls:
+                if self.state.has_result(call.call) or call.waiting:
+                    continue
+                if call.started:
+                    await self._probe(call)
+                else:
+                    await self._interrupted_call(call, "not_repeated", f"`{call.tool}` was not begun ({reason}).")
             if self.state.ask:
                 self._spawn(self._carry(await self._abandon("cancelled", reason)))
         finally:
@@ -225,7 +234,13 @@ class LocalEngine:
                 await self._close_calls(self._interrupted)
                 if self.state.ask:
                     await self._abandon("interrupted", self._interrupted)
-                await self._recorder.record(Intent(Stopped(status="cancelled", reason=self._interrupted)))
+                decided = self.state.stopping  # the core may have ended the run just before the interrupt
+                ended = (
+                    Stopped(status=decided.status, reason=decided.reason)
+                    if decided is not None
+                    else Stopped(status="cancelled", reason=self._interrupted)
+                )
+                await self._recorder.record(Intent(ended))
             return Ending(self.state, self.state.status, self.state.reason)
         except OodaError:
             self._recorder.check_fence()  # whoever took the run over ended what ran here: that is the cause to name
@@ -388,6 +403,8 @@ class LocalEngine:
             if call.waiting:
                 await self._take_answer(call)
                 continue
+            if call.tool.startswith("spawn:"):
+                continue  # the child's id is made of ours, so starting it again finds it
             match self._gate.effect_of(call.tool):
                 case "pure" | "keyed":
                     continue  # done again, a keyed one under the key of its first attempt

@@ -376,6 +376,37 @@ async def test_an_interrupted_run_closes_what_is_open_and_can_go_on(tmp_path: Pa
     assert again.status == "success"
 
 
+async def test_an_interrupted_turn_hands_back_to_the_person(tmp_path: Path) -> None:
+    """Two writers were asked for: the one that runs is ended, the other is not begun, and the session goes on."""
+    running = asyncio.Event()
+
+    @tool(operation=Operation.WRITE_WORKSPACE, effect="local", timeout_s=30)
+    async def dig(room: ToolRoom, where: Annotated[str, Field(description="Where.")]) -> ToolOutcome:
+        """Dig for ever."""
+        running.set()
+        await asyncio.Event().wait()
+        return ToolOutcome(text="")
+
+    talk = Phase(
+        name="converse",
+        decider=ModelDecider(silent=lambda situation, reply: Decision(ask="your turn")),
+        tools=("dig",),
+        is_interactive=True,
+    )
+    bench = AgentBench(tmp_path, (talk,), (dig,))
+    model = ScriptedModel([say("", ("dig", {"where": "a"}), ("dig", {"where": "b"})), say("stopped, as you wish")])
+    people = People(messages=("leave it", None))
+    task = asyncio.ensure_future(bench.run(model, person=people))
+    await running.wait()
+    assert bench.engine is not None
+    await bench.engine.interrupt_turn("the person interrupted")
+    ending = await task
+
+    assert (ending.status, people.messages) == ("waiting", [])
+    told = [m["content"] for m in messages(model.requests[1]) if m["role"] == "tool"]
+    assert ["not repeated" in told[0], "not begun" in told[1]] == [True, True]
+
+
 def messages(request: ModelRequest) -> list[dict[str, str]]:
     """The messages of a request, decoded."""
     decoded: list[dict[str, str]] = msgspec.json.decode(b"[" + bytes(request.messages) + b"]")
