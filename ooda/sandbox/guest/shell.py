@@ -144,7 +144,8 @@ def _take_value(text: str, at: int) -> tuple[str, int]:
         else:
             value.append(char)
             at += 1
-    return "".join(value), at
+    # bash writes bytes of one character as octal escapes each: put them together again.
+    return "".join(value).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"), at
 
 
 def _take_double_quoted(text: str, at: int) -> tuple[str, int]:
