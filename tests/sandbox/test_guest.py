@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import platform
 import struct
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from ooda.sandbox.guest.frames import MAX_FRAME_BYTES, Decoder, FrameError, Gues
 from ooda.sandbox.guest.output import Keeper, clean
 from ooda.sandbox.guest.seccomp import _X86_64, build_filter
 from ooda.sandbox.guest.shell import ShellState, parse_exports, read_state, shell_text
+from ooda.sandbox.launch import guest_folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -224,3 +228,15 @@ async def test_an_unknown_operation_is_a_typed_refusal(backend, opener):
         with pytest.raises(ToolArgumentsError, match="comes first, and once"):
             await client.request("hello", {"settings": {}}, deadline_s=5)
         assert await opened.sh("echo fine") == "fine\n"
+
+
+@pytest.mark.parametrize("source", sorted(Path(guest_folder()).glob("*.py")), ids=lambda path: path.name)
+def test_the_helper_is_old_enough_and_stands_alone(source):
+    """Its syntax is Python 3.9's, and it imports the standard library and its siblings, nothing else."""
+    tree = ast.parse(source.read_text(), feature_version=(3, 9))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert {name.name.split(".")[0] for name in node.names} <= sys.stdlib_module_names
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 1 or (node.module or "").split(".")[0] in sys.stdlib_module_names
+        assert not isinstance(node, ast.Match)
