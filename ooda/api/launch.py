@@ -16,6 +16,7 @@ import msgspec
 
 from ooda.api.chat import first_write_asks
 from ooda.api.compare import comparing, replay_model
+from ooda.api.enclosure import Enclosure
 from ooda.api.kinds import RunKind, kind_of
 from ooda.api.lease import held_lease
 from ooda.api.request import Launch
@@ -38,19 +39,23 @@ from ooda.governance.policy import DoorPolicy
 from ooda.governance.prices import FREE, PriceRow
 from ooda.governance.recorder import Recorder
 from ooda.governance.sent_mark import SentMark
+from ooda.models.http1 import Timeouts
 from ooda.models.replay import ReplayModel
 from ooda.models.request import ModelAccess
+from ooda.models.retry import RetryPolicy
 from ooda.models.select import open_model
 from ooda.runtime.agent import LOOP_VERSION
 from ooda.runtime.loop import Loop
 from ooda.runtime.state import OpenCall, RunState
-from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, end_enclosures, open_sandbox
+from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, end_enclosures
 from ooda.store import Lease
 from ooda.task import LoadedTask, parse_task
 from ooda.tools.room import FolderSpool, ToolRoom
 from ooda.tools.toolbox import BoundToolbox
 
 __all__ = ["Live", "opened", "reloaded"]
+
+_PATIENCE = RetryPolicy()
 
 
 class Live:
@@ -159,6 +164,8 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
         keeper.tell(live.engine.lose)
         session.open_runs += 1
         try:
+            if launch.run and kind.setup and live.state.facts.get("environment"):
+                await sandbox.prepare(kind.setup)  # prepared before the stop; found again by its lock files
             yield live
         finally:
             session.open_runs -= 1
@@ -177,7 +184,7 @@ def _assemble(
     run: str,
     access: ModelAccess,
     price: PriceRow,
-    sandbox: Sandbox,
+    sandbox: Enclosure,
     lease: Lease,
 ) -> Live:
     places = session.places.run(run)
@@ -206,6 +213,7 @@ def _assemble(
         spool=spool,
         output_bytes=kind.limits.output_bytes,
         started_at_ns=cassette.started_ns if cassette else session.clock.now_ns(),
+        prepare=(lambda: sandbox.prepare(kind.setup)) if kind.setup else None,
     )
     toolbox = BoundToolbox(kind.tools, room)
     policy = _policy(session, kind, run, is_attended=launch.person is not None)
@@ -271,6 +279,16 @@ def _model(session: Session, launch: Launch, kind: RunKind) -> ModelAccess:
         base_url=launch.base_url or kind.base_url,
         environ=model_environ(session.settings, session.environ),
         backend=settings.backend,
+        policy=RetryPolicy(
+            attempts=settings.attempts,
+            unreachable_attempts=min(settings.attempts, _PATIENCE.unreachable_attempts),
+            output_attempts=min(settings.attempts, _PATIENCE.output_attempts),
+        ),
+        timeouts=Timeouts(
+            connect_s=settings.connect_timeout,
+            first_byte_s=settings.first_byte_timeout,
+            stall_s=settings.stall_timeout,
+        ),
         probe_local=True,
     )
 
@@ -321,7 +339,7 @@ def _policy(session: Session, kind: RunKind, run: str, *, is_attended: bool) -> 
     )
 
 
-async def _sandbox(session: Session, launch: Launch, kind: RunKind, run: str, secrets: Mapping[str, Any]) -> Sandbox:
+async def _sandbox(session: Session, launch: Launch, kind: RunKind, run: str, secrets: Mapping[str, Any]) -> Enclosure:
     settings = session.settings.sandbox
     places = session.places.run(run)
     spec = SandboxSpec(
@@ -360,4 +378,4 @@ async def _sandbox(session: Session, launch: Launch, kind: RunKind, run: str, se
     if launch.run:
         for name in await end_enclosures(session.places.cache, run):
             audit("sandbox.taken_over", {"sandbox": name})
-    return await open_sandbox(spec, cache_dir=session.places.cache, audit=audit)
+    return await Enclosure.opened(spec, cache_dir=session.places.cache, audit=audit)
