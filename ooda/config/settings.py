@@ -234,12 +234,36 @@ class QuietHours(Room):
     )
 
 
+class StewardPolicy(Room):
+    """What decides about a stop besides the hours."""
+
+    tz_source: Literal["policy", "owner"] = _setting(
+        "policy", "Whose time zone counts: the policy's, or the owner's where their own quiet hours name one."
+    )
+    days: Names = _setting(
+        ("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "Weekdays on which a window starts.", max_length=7
+    )
+    all_day_weekdays: Names = _setting((), "Weekdays that are quiet from midnight to midnight.", max_length=7)
+    all_day_dates: Names = _setting((), "Dates that are quiet from midnight to midnight.", max_length=1_000)
+    skip_dates: Names = _setting((), "Dates on which no window starts.", max_length=1_000)
+    warn: Seconds = _setting(1_800, "How long before a stop its owner is told.", ge=0, le=86_400)
+    idle: Seconds = _setting(1_800, "Unused for at least this long before a quiet stop.", ge=0, le=604_800)
+    respect_activity: bool = _setting(True, "Whether recent use and open connections hold off a stop.")
+    overdue_grace: Seconds = _setting(300, "What Coder itself gets to act on a deadline.", ge=0, le=86_400)
+    max_clock_skew: Seconds = _setting(120, "Most that Coder's clock and ours may differ.", ge=0, le=86_400)
+    excluded_roles: Names = _setting((), "Roles whose holders' workspaces are left alone.", max_length=100)
+    rules_file: Line | None = _setting(None, "JSON file of rules that choose a policy by several criteria.")
+    holidays: Names = _setting((), "iCalendar files or https URLs whose whole days are quiet.", max_length=50)
+
+
 class TtlMonitor(Room):
     """Reports on workspaces past their time to live."""
 
     enabled: bool = _setting(True, "Whether it is looked at.")
     warning_threshold: Seconds = _setting(3_600, "How soon counts as stopping soon.", ge=1, le=31_622_400)
     check_interval: Seconds = _setting(900, "Between two passes.", ge=60, le=86_400)
+    require_deadline: bool = _setting(False, "Whether running without a deadline is a violation.")
+    longest_ttl: Seconds | None = _setting(None, "Longest time to live that is no violation.", ge=60, le=31_622_400)
 
 
 class Autostop(Room):
@@ -257,7 +281,11 @@ class StewardSettings(Room):
     stops_per_minute: Count = _setting(10, "Stops in a minute.", "lower", ge=1, le=10_000)
     blast_count: Count = _setting(5, "Stops in one pass that need no approval, at least.", "lower", ge=0, le=100_000)
     blast_percent: Count = _setting(20, "Share of the fleet in one pass that needs no approval.", "lower", ge=0, le=100)
+    concurrency: Count = _setting(4, "Builds asked for at once.", "lower", ge=1, le=64)
+    config_file: Line | None = _setting(None, "An `agents_config.json`; the one in the current folder if unset.")
+    prices_file: Line | None = _setting(None, "JSON file of USD per hour by template, for reports of what was saved.")
     quiet_hours: QuietHours = Field(default_factory=QuietHours, description="Quiet hours.")
+    policy: StewardPolicy = Field(default_factory=StewardPolicy, description="What decides about a stop.")
     ttl_monitor: TtlMonitor = Field(default_factory=TtlMonitor, description="Time to live.")
     autostop: Autostop = Field(default_factory=Autostop, description="Autostop.")
 

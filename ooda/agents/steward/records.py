@@ -43,6 +43,23 @@ class Workspace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_deadline_ns: int | None = None
     """Beyond which no activity keeps it."""
     dormant_ns: int | None = None
+    owner_id: str = ""
+    organization: str = ""
+    template_id: str = ""
+    template_version: str = ""
+    """Id of the version its latest build has."""
+    build_id: str = ""
+    """The latest build: a decision rests on it, and is void on another one."""
+    build_number: int = 0
+    autostart: str = ""
+    """Its own start schedule, in cron's words."""
+    next_start_ns: int | None = None
+    is_healthy: bool = True
+    is_outdated: bool = False
+    is_prebuild: bool = False
+    """Made in advance and owned by nobody yet; no policy is for it."""
+    daily_cost: int = 0
+    """Credits a day, where the deployment counts them."""
 
     @property
     def title(self) -> str:

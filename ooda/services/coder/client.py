@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -21,7 +21,7 @@ from ooda.clock import Clock, SystemClock
 from ooda.errors import IntegrationError
 from ooda.services.coder.builds import BuildIntent, BuildOutcome, post_build
 from ooda.services.coder.failures import failure
-from ooda.services.coder.listing import Listing, whole_listing
+from ooda.services.coder.listing import Listing, Page, Row, whole_listing
 from ooda.services.coder.pace import Pace
 from ooda.services.coder.records import (
     ApiKey,
@@ -40,6 +40,8 @@ from ooda.services.coder.records import (
 from ooda.services.coder.wire import Wire, decoded
 
 __all__ = ["CoderClient"]
+
+T = TypeVar("T", bound=Row)
 
 _PAGE_ROWS = 1_000
 """The most Coder gives in one page."""
@@ -133,10 +135,11 @@ class CoderClient:
     async def users(self, query: str = "") -> Listing[User]:
         """All users the token's user may see, with their roles."""
 
-        async def fetch(offset: int, limit: int) -> UserPage:
-            return await self._wire.read(
+        async def fetch(offset: int, limit: int) -> Page[User]:
+            page = await self._wire.read(
                 "list users", "/api/v2/users", UserPage, {"q": query, "offset": offset, "limit": limit}
             )
+            return Page(page.rows, page.count)
 
         return await whole_listing(fetch, self._page_rows)
 
@@ -150,14 +153,19 @@ class CoderClient:
 
     async def workspaces(self, query: str = "") -> Listing[Workspace]:
         """All workspaces that match a query of Coder's filter language (`status:running owner:me`)."""
+        return await self.fleet(lambda seen: seen, query)
 
-        async def fetch(offset: int, limit: int) -> WorkspacePage:
-            return await self._wire.read(
+    async def fleet(self, make: Callable[[Workspace], T], query: str = "") -> Listing[T]:
+        """The same, each made into something smaller as soon as it is read: large fleets need less memory."""
+
+        async def fetch(offset: int, limit: int) -> Page[T]:
+            page = await self._wire.read(
                 "list workspaces",
                 "/api/v2/workspaces",
                 WorkspacePage,
                 {"q": query, "offset": offset, "limit": limit},
             )
+            return Page(tuple(map(make, page.rows)), page.count)
 
         return await whole_listing(fetch, self._page_rows)
 

@@ -14,20 +14,28 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from ooda.services.coder.records import Rows
-
-__all__ = ["Listing", "whole_listing"]
+__all__ = ["Listing", "Page", "Row", "whole_listing"]
 
 _PASSES = 3
 _AT_ONCE = 4
 
 
-class _Row(Protocol):
+class Row(Protocol):
+    """What is listed."""
+
     @property
     def id(self) -> str: ...
 
 
-T = TypeVar("T", bound=_Row)
+T = TypeVar("T", bound=Row)
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """Some rows of a listing."""
+
+    rows: tuple[T, ...]
+    count: int
+    """All rows that match, on whatever page."""
 
 
 class Listing(msgspec.Struct, Generic[T], frozen=True):
@@ -41,7 +49,7 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
 
 
 async def whole_listing(
-    fetch: Callable[[int, int], Awaitable[Rows[T]]], page_rows: int, passes: int = _PASSES
+    fetch: Callable[[int, int], Awaitable[Page[T]]], page_rows: int, passes: int = _PASSES
 ) -> Listing[T]:
     """Read a listing until two readings agree or `passes` are done.
 
@@ -67,12 +75,12 @@ async def whole_listing(
             return Listing(tuple(found.values()), missing, done)
 
 
-async def _pages(fetch: Callable[[int, int], Awaitable[Rows[T]]], page_rows: int) -> list[Rows[T]]:
+async def _pages(fetch: Callable[[int, int], Awaitable[Page[T]]], page_rows: int) -> list[Page[T]]:
     """One reading: the first page tells how many there are, the others follow a few at a time."""
     pages = [await fetch(0, page_rows)]
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def page(offset: int) -> Rows[T]:
+    async def page(offset: int) -> Page[T]:
         async with turn:
             return await fetch(offset, page_rows)
 

@@ -8,7 +8,7 @@ aware datetimes; Go's zero time (year 1) stands for "unset" in some of them.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, Protocol, TypeVar
+from typing import Literal
 
 import msgspec
 
@@ -26,7 +26,6 @@ __all__ = [
     "Job",
     "QuietHoursSchedule",
     "Role",
-    "Rows",
     "Template",
     "Transition",
     "User",
@@ -240,21 +239,6 @@ class Answer(_Read, frozen=True, kw_only=True):
     message: str
     detail: str = ""
     validations: tuple[Validation, ...] = ()
-
-
-R = TypeVar("R", covariant=True)
-
-
-class Rows(Protocol[R]):
-    """A page of a listing."""
-
-    @property
-    def rows(self) -> tuple[R, ...]: ...
-
-    @property
-    def count(self) -> int:
-        """All rows that match, on whatever page."""
-        ...
 
 
 class WorkspacePage(_Read, frozen=True, kw_only=True):

@@ -1,0 +1,196 @@
+"""The steward's figures: planning 100,000 workspaces against a bare loop, and fetch + decode + plan over loopback.
+
+    python -m benchmarks.steward [--workspaces 100000]
+
+Both sides of a ratio run in this process, in turn. The bare loop answers the same question (is a stop due now?) over
+the same records with the windows of each zone worked out once, and leaves out what a plan gives besides: warnings,
+reasons, the next change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from random import Random
+from typing import Any
+
+from pydantic import SecretStr
+
+from ooda.agents.steward import Planner, Policy, StopDecision, Workspace
+from ooda.agents.steward.fleet import plan_fleet, workspace_of
+from ooda.agents.steward.instants import HOUR_NS, MINUTE_NS, SECOND_NS
+from ooda.services.coder import CoderClient, Pace
+from ooda.testing.fake_coder import FakeCoder, render
+from ooda.testing.fake_coder.http import HttpServer, Request, Response
+
+ZONES = (
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "America/Los_Angeles",
+    "Asia/Kolkata",
+    "Asia/Tokyo",
+    "Australia/Sydney",
+    "America/Sao_Paulo",
+)
+NOW = 1_795_000_000 * SECOND_NS
+POLICY = Policy(tz_source="owner")
+GOALS = {"plan_ratio": 1.5, "fetch_s": 2.5, "memory_mb": 300.0}
+
+
+def fleet(count: int, seed: int = 7) -> list[Workspace]:
+    """Running workspaces of many owners in eight zones; two fifths have a deadline."""
+    rng = Random(seed)
+    return [
+        Workspace(
+            id=str(number),
+            name=f"w{number}",
+            owner=f"user{number % 20_000}",
+            owner_tz=rng.choice(ZONES),
+            template=rng.choice(("docker", "kubernetes", "gpu", "production")),
+            status="running",
+            started_ns=NOW - rng.randrange(48 * 60) * MINUTE_NS,
+            last_used_ns=NOW - rng.randrange(12 * 60) * MINUTE_NS,
+            ttl_ms=28_800_000,
+            deadline_ns=NOW + rng.randrange(-10, 600) * MINUTE_NS if rng.random() < 0.4 else None,
+        )
+        for number in range(count)
+    ]
+
+
+def bare_loop(workspaces: list[Workspace]) -> list[bool]:
+    """Whether a stop is due, written out by hand."""
+    calendars = Planner(POLICY)
+    windows: dict[str | None, tuple[int, int]] = {}
+    users, templates = {"admin", "on-call"}, {"production", "critical"}
+    due = []
+    for seen in workspaces:
+        window = windows.get(seen.owner_tz)
+        if window is None:
+            calendar = calendars.calendar(seen.owner_tz)
+            assert calendar is not None
+            first = next(calendar.ahead(NOW))
+            window = windows[seen.owner_tz] = first.start_ns, first.end_ns
+        is_due = False
+        if seen.dormant_ns is None and seen.status == "running":
+            is_busy = seen.active_connections is not None and seen.active_connections > 0
+            is_late = seen.max_deadline_ns is not None and seen.max_deadline_ns + 5 * MINUTE_NS <= NOW
+            if not is_late and seen.deadline_ns is not None and not is_busy:
+                is_late = seen.deadline_ns + 5 * MINUTE_NS <= NOW
+            if is_late:
+                is_due = True
+            elif not is_busy and seen.owner.casefold() not in users and seen.template not in templates:
+                start, end = window
+                if start <= NOW < end and seen.started_ns is not None and seen.last_used_ns is not None:
+                    stop = max(max(start, seen.started_ns) + HOUR_NS, seen.last_used_ns + 30 * MINUTE_NS)
+                    is_due = stop <= NOW
+        due.append(is_due)
+    return due
+
+
+def plan(workspaces: list[Workspace]) -> list[StopDecision]:
+    """The real one, with warning, reason and next change."""
+    return Planner(POLICY).plan(NOW, workspaces)
+
+
+def best_of(run: Callable[[], object], rounds: int = 9) -> float:
+    """Milliseconds of the quickest of some rounds."""
+    taken = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - began)
+    return min(taken) * 1_000
+
+
+def measure_plan(count: int) -> dict[str, float]:
+    """Planning against the bare loop; both must agree on what is due."""
+    workspaces = fleet(count)
+    assert [said.decision == "stop" for said in plan(workspaces)] == bare_loop(workspaces)
+    bare_ms, plan_ms = best_of(lambda: bare_loop(workspaces)), best_of(lambda: plan(workspaces))
+    return {"bare_ms": round(bare_ms, 1), "plan_ms": round(plan_ms, 1), "plan_ratio": round(plan_ms / bare_ms, 2)}
+
+
+async def _serve(pipe: Connection, count: int) -> None:
+    """Pages of a fake deployment, made before and served from memory: the server is not what is measured."""
+    fake = FakeCoder(workspaces=count, requests_per_minute=0)
+    rows = [json.loads(render.workspace(fake.world, seen, fake.admin)) for seen in fake.world.workspaces.values()]
+    for row in rows:
+        row["latest_build"]["resources"] = []  # about 2.5 kB a workspace, as a small template has it
+    pages = {
+        offset: json.dumps({"workspaces": rows[offset : offset + 1_000], "count": count}).encode()
+        for offset in range(0, count, 1_000)
+    }
+
+    async def page(request: Request) -> Response:
+        return Response(
+            status=200, body=pages[int(request.query["offset"])], headers={"content-type": "application/json"}
+        )
+
+    server = HttpServer(page)
+    await server.start()
+    pipe.send((server.url, fake.token, sum(map(len, pages.values())) / 1e6))
+    await asyncio.to_thread(pipe.recv)
+    await server.close()
+
+
+def serve(pipe: Connection, count: int) -> None:
+    """The fake deployment, in a process of its own."""
+    asyncio.run(_serve(pipe, count))
+
+
+async def fetch_and_plan(url: str, token: str) -> int:
+    """One pass: list, decode, plan."""
+    pace = Pace(calls_per_s=1e6, burst=10_000)
+    async with CoderClient(url, SecretStr(token), pace=pace) as client:
+        listing = await client.fleet(workspace_of)
+        seats = plan_fleet(time.time_ns(), POLICY, listing.rows)
+        return len(seats)
+
+
+def _measured(pipe: Connection, url: str, token: str) -> None:
+    taken = []
+    planned = 0
+    for _ in range(3):
+        began = time.perf_counter()
+        planned = asyncio.run(fetch_and_plan(url, token))
+        taken.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    pipe.send({"fetch_s": round(min(taken), 2), "memory_mb": round(peak, 1), "planned": planned})
+
+
+def measure_fetch(count: int) -> dict[str, Any]:
+    """Fetch + decode + plan over loopback, and the peak memory of the process that does it."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    server = context.Process(target=serve, args=(theirs, count))
+    server.start()
+    try:
+        url, token, megabytes = ours.recv()
+        mine, other = context.Pipe()
+        client = context.Process(target=_measured, args=(other, url, token))
+        client.start()
+        result: dict[str, Any] = mine.recv()
+        client.join()
+        return {**result, "megabytes": round(megabytes, 1)}
+    finally:
+        ours.send(None)
+        server.join()
+
+
+def main() -> None:
+    """Print both measurements as JSON, with the goals beside them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspaces", type=int, default=100_000)
+    count = parser.parse_args().workspaces
+    print(json.dumps({"workspaces": count, **measure_plan(count), **measure_fetch(count), "goals": GOALS}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
