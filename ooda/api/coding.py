@@ -9,35 +9,14 @@ from typing import Protocol
 from ooda.errors import ConfigError
 from ooda.services.git import AccessToken, Credentials, KeyCert, Remote, UsernamePassword
 from ooda.task import CodingTask, SecretRef
+from ooda.tools.all import ALL
 from ooda.tools.declare import ToolDeclaration
-from ooda.tools.files import edit_file, list_directory, read_file, search_files, write_file
-from ooda.tools.git import git_branch, git_clone, git_commit, git_diff, git_push
-from ooda.tools.planning import finish, update_plan
 from ooda.tools.room import GitTarget
-from ooda.tools.shell import poll_process, read_output, run_shell_command, stop_process
-from ooda.tools.validate import run_validation
 
 __all__ = ["CODING_TOOLS", "git_target"]
 
-CODING_TOOLS: tuple[ToolDeclaration, ...] = (
-    run_shell_command,
-    poll_process,
-    stop_process,
-    read_output,
-    read_file,
-    write_file,
-    edit_file,
-    list_directory,
-    search_files,
-    update_plan,
-    finish,
-    git_clone,
-    git_branch,
-    git_commit,
-    git_push,
-    git_diff,
-    run_validation,
-)
+CODING_TOOLS: tuple[ToolDeclaration, ...] = ALL
+"""Every tool; which of them a phase may use, its agent says."""
 
 
 class _Secret(Protocol):

@@ -53,6 +53,8 @@ class RunKind(msgspec.Struct, frozen=True, kw_only=True):
     network: Network = Network()
     binds: tuple[Bind, ...] = ()
     env: Mapping[str, Any] = {}
+    setup: tuple[str, ...] = ()
+    """Commands that prepare the environment once the repository is there."""
     asks_first_write: bool = False
 
     def named(self) -> tuple[str, ...]:
@@ -192,6 +194,7 @@ def _common(session: Session, launch: Launch, *, workspace: Path, topic: Topic, 
         network=Network((*settings.sandbox.hosts, *task.environment.hosts)),
         binds=_binds(task, launch.loaded.folder),
         env=task.environment.env,
+        setup=task.environment.setup,
     )
 
 

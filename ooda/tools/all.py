@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ooda.tools.declare import ToolDeclaration
+from ooda.tools.environment import prepare_environment
 from ooda.tools.files import edit_file, list_directory, read_file, search_files, write_file
 from ooda.tools.git import git_branch, git_clone, git_commit, git_diff, git_push
 from ooda.tools.planning import finish, update_plan
@@ -15,4 +16,13 @@ SHELL: tuple[ToolDeclaration, ...] = (run_shell_command, read_output)
 BACKGROUND: tuple[ToolDeclaration, ...] = (poll_process, stop_process)
 FILES: tuple[ToolDeclaration, ...] = (read_file, write_file, edit_file, list_directory, search_files)
 GIT: tuple[ToolDeclaration, ...] = (git_clone, git_branch, git_diff, git_commit, git_push)
-ALL: tuple[ToolDeclaration, ...] = (*SHELL, *BACKGROUND, *FILES, update_plan, finish, run_validation, *GIT)
+ALL: tuple[ToolDeclaration, ...] = (
+    *SHELL,
+    *BACKGROUND,
+    *FILES,
+    update_plan,
+    finish,
+    prepare_environment,
+    run_validation,
+    *GIT,
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -122,6 +123,8 @@ class ToolRoom:
     """Most bytes of text one result shows to the model."""
     started_at_ns: int = 0
     """When the run started, for the date in its branch's name; 0: now."""
+    prepare: Callable[[], Awaitable[tuple[str, bool]]] | None = None
+    """Runs the task's setup commands; gives the environment's key and whether it was there. None: there are none."""
     call: CallFacts = field(default_factory=CallFacts)
 
     def the_sandbox(self) -> Sandbox:

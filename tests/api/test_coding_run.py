@@ -7,13 +7,15 @@ import pytest
 
 from ooda.api.result import result_of
 from ooda.errors import ConfigError
-from ooda.events import CallRefused, Notified, PhaseEntered
+from ooda.events import CallRefused, Notified, PhaseEntered, ToolReturned
 from ooda.models.scripted import ScriptedModel, say
 from ooda.testing.runs import RunBench
 
 pytestmark = pytest.mark.bubblewrap
 
-PLAN = say("Plan.", ("update_plan", {"steps": [{"description": "Add instead of subtract"}], "files_to_modify": ["sums.py"]}))
+PLAN = say(
+    "Plan.", ("update_plan", {"steps": [{"description": "Add instead of subtract"}], "files_to_modify": ["sums.py"]})
+)
 MEND = say("Mend.", ("edit_file", {"path": "sums.py", "old": "a - b", "new": "a + b"}))
 FINISH = say("Done.", ("finish", {"summary": "add() adds now."}))
 
@@ -156,7 +158,9 @@ async def test_a_rejected_push_fails_and_can_be_resumed(bench: RunBench) -> None
 
 async def test_calls_the_model_gets_wrong_are_told_and_the_run_goes_on(bench: RunBench) -> None:
     """Bad JSON, an unknown tool and wrong arguments are results, not ends."""
-    confused = say("Hm.", ("edit_fiel", {"path": "sums.py"}), ("read_file", '{"path": '), ("read_file", {"file": "sums.py"}))
+    confused = say(
+        "Hm.", ("edit_fiel", {"path": "sums.py"}), ("read_file", '{"path": '), ("read_file", {"file": "sums.py"})
+    )
 
     ending = await bench.run(bench.task(), [PLAN, confused, MEND, FINISH])
 
@@ -174,6 +178,31 @@ async def test_a_tool_of_another_phase_is_not_available(bench: RunBench) -> None
 
     refused = [event for event in bench.heard if isinstance(event, CallRefused)]
     assert ending.status == "success" and "phase `plan`" in refused[0].reason
+
+
+async def test_setup_commands_prepare_what_later_commands_find(bench: RunBench) -> None:
+    """They run once after the clone; what they make is shown to the agent's commands and to validation."""
+    script = "printf '#!/bin/sh\\necho prepared\\n' > /environment/bin/tell"
+    make = f"mkdir -p /environment/bin && {script} && chmod +x /environment/bin/tell"
+    task = bench.task(environment={"setup": [make]}, validation=['test "$(tell)" = prepared'])
+    ask = say("Is it there?", ("run_shell_command", {"command": "tell"}))
+
+    first = await bench.run(task, [PLAN, ask, MEND, FINISH])
+    again = await bench.run(task, [PLAN, MEND, FINISH])
+
+    told = [e.text.text for e in bench.heard if isinstance(e, ToolReturned) and e.tool == "run_shell_command"]
+    prepared = [e.data.text for e in bench.heard if isinstance(e, ToolReturned) and e.tool == "prepare_environment"]
+    assert (first.status, again.status) == ("success", "success")
+    assert "prepared" in told[0]
+    assert ['"reused":false' in prepared[0], '"reused":true' in prepared[1]] == [True, True]
+
+
+async def test_setup_that_fails_ends_the_run_before_the_model_is_asked(bench: RunBench) -> None:
+    """With what the command said."""
+    ending = await bench.run(bench.task(environment={"setup": ["echo no such thing >&2; exit 3"]}), [])
+
+    assert ending.status == "failed" and "no such thing" in ending.reason
+    assert ending.state.spent.model_calls == 0
 
 
 async def test_the_result_is_the_required_one(bench: RunBench) -> None:

@@ -144,13 +144,15 @@ def _clone(task: CodingTask, situation: Situation) -> Decision:
     last = situation.results[-1] if situation.results else None
     if last is not None and last.tool == "git_clone" and last.is_ok and task.environment.setup:
         cloned = _cloned(situation, last)
-        actions = (tool_action("prepare_environment", commands=list(task.environment.setup)),)
+        actions = (tool_action("prepare_environment"),)
         return msgspec.structs.replace(cloned, done=False, actions=actions)
     if last is not None and last.tool == "prepare_environment":
         return call_once(
             situation,
-            lambda s: tool_action("prepare_environment", commands=list(task.environment.setup)),
-            lambda s, result: Decision(done=True, reason="the environment is ready"),
+            lambda s: tool_action("prepare_environment"),
+            lambda s, result: Decision(
+                done=True, reason="the environment is ready", facts=keep(environment=result.facts().get("key"))
+            ),
         )
     return call_once(situation, lambda s: tool_action("git_clone"), _cloned)
 
