@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ooda.runtime.journal import event_of, verify
 from ooda.runtime.loop import Loop
 from ooda.runtime.replay import ReplayReport, replay
 from ooda.runtime.state import RunState
+from ooda.sandbox import reap
 from ooda.store import Tx, is_alive, leases, runs
 from ooda.store.runs import RunSummary
 from ooda.task import Task, parse_task
@@ -30,6 +32,7 @@ __all__ = [
     "export_cassette",
     "intent_of",
     "known_run",
+    "remove_leavings",
     "replay_run",
     "started_of",
     "state_of",
@@ -133,6 +136,11 @@ def state_of(session: Session, run: str) -> RunState:
     agent = _agent_of(session, task_of(session, run), started_of(session, run))
     state, _ = Loop(agent).fold(run, entries_of(session, run))
     return state
+
+
+def remove_leavings(session: Session) -> tuple[str, ...]:
+    """Remove what killed processes of this user left of their sandboxes; gives the sandboxes' names."""
+    return asyncio.run(reap(session.places.cache))
 
 
 def export_cassette(session: Session, run: str) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from ooda.api.cassette import Cassette, load_cassette
 from ooda.api.launch import Live, opened, reloaded
 from ooda.api.request import Launch, Watch
 from ooda.api.result import Makings, recorded_makings, result_of
-from ooda.api.runs import known_run, started_of, text_of
+from ooda.api.runs import known_run, remove_leavings, started_of, text_of
 from ooda.api.session import Session
 from ooda.cli.exits import EXIT, NEXT
 from ooda.cli.progress import Progress
@@ -53,6 +53,7 @@ def resume(args: argparse.Namespace) -> int:
         if summary.status == "success":  # killed after its end, perhaps: whoever resumes until it is done is done
             if not args.quiet:
                 print(f"{args.run} succeeded before, there is nothing to resume. Its result:", file=sys.stderr)
+            remove_leavings(session)
             makings, state = recorded_makings(session, args.run)
             _finish(session, args, makings, Ending(state, state.status, state.reason))
             return EXIT["success"]

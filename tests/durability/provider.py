@@ -123,9 +123,15 @@ def completion(step: dict[str, Any], number: int, tokens: int) -> dict[str, Any]
     }
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed in the middle of a word is what this is for."""
+
+
 def main(ready: str) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
     with open(ready + ".new", "w") as file:
         file.write(str(server.server_address[1]))
     os.replace(ready + ".new", ready)
