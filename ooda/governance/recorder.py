@@ -172,7 +172,7 @@ class Recorder:
                 recorded, rows = await self._written(work)
             elif leads_to_reads:
                 # Kept through a kill at once, through a power cut with the next synced commit: nothing that could
-                # not be done again begins before that (docs/adr: sync before effects).
+                # not be done again begins before that (docs/adr/0010).
                 recorded, rows = self.store.note(work)
                 if not recorded.is_repeatable:
                     self.store.write_now(lambda tx: check_lease(tx, self.state.run, self.fence))
