@@ -276,7 +276,7 @@ def _model(session: Session, launch: Launch, kind: RunKind) -> ModelAccess:
     settings = session.settings.model
     return open_model(
         kind.model,
-        base_url=launch.base_url or kind.base_url,
+        base_url=launch.base_url or str(launch.loaded.task.model.base_url or ""),  # the settings' is in `environ`
         environ=model_environ(session.settings, session.environ),
         backend=settings.backend,
         policy=RetryPolicy(
