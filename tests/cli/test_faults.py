@@ -1,0 +1,194 @@
+"""Providers, remotes and repositories that misbehave: a documented status, one sentence, nothing half done."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from ooda.models.scripted import say
+from ooda.models.select import LOCAL_PORTS
+from ooda.testing.provider import (
+    Behaviour,
+    ScriptedProvider,
+    broken,
+    busy,
+    cut_off,
+    declined,
+    empty,
+    garbled,
+    hung_up,
+    silent,
+    twin_calls,
+)
+from tests.cli.home import FINISH, GOOD, MEND, NO_WALL, PLAN, Home
+
+Make = Callable[..., Home]
+
+
+def test_a_provider_with_a_bad_day_costs_patience_and_nothing_else(home: Make) -> None:
+    """429, 500, a connection cut before and inside a reply, JSON that breaks off, an empty reply, ids used twice, bad
+    arguments and an unknown tool, all in one run: it ends as if nothing had been."""
+    confused = say("Hm.", ("edit_fiel", {"path": "sums.py"}), ("read_file", '{"path": '))
+    twins = twin_calls(say("Twice.", ("read_file", {"path": "sums.py"}), ("read_file", {"path": "README.md"})))
+    faults = (hung_up(), busy(0.2), broken(500))
+    there = home([*faults, PLAN, cut_off(MEND), twins, garbled(MEND), empty(), confused, MEND, FINISH])
+    done = there.run()
+
+    assert done.code == 0
+    for said in (
+        "answered 429, saying 'Rate limit reached'; it asks to wait 0 s; again in",
+        "answered 500, saying 'The server had an error'; again in",
+        "the connection closed before a reply came; again in",
+        "a truncated reply: the connection closed before the reply was complete; again in",
+        "no chat completion (Input data was truncated); again in",
+        "told the model: Your reply was empty.",
+        "edit_fiel refused (unknown_tool): There is no tool `edit_fiel`. Did you mean `edit_file`?",
+        "read_file refused (arguments): the arguments are not valid JSON",
+        "read_file ✓ [sums.py",
+        "read_file ✓ [README.md",
+    ):
+        assert said in done.err
+    ids = [call["id"] for m in there.provider.requests[-1]["messages"] for call in m.get("tool_calls", ())]
+    assert len(set(ids)) == len(ids)
+    assert len(there.commits()) == 1
+
+
+PATIENT = ("--set", "model.attempts=2")
+ENDS: dict[str, tuple[tuple[Behaviour, ...], tuple[str, ...], int, str]] = {
+    "busy": (
+        (busy(0.1),) * 2,
+        PATIENT,
+        6,
+        "answered 429, saying 'Rate limit reached'; it asks to wait 0 s (2 attempts",
+    ),
+    "timeout": ((silent(),), ("--set", "model.first_byte_timeout=1", "--set", "model.attempts=1"), 6, "no reply began"),
+    "credit": ((broken(402, "Insufficient credits"),), (), 6, "add credit, or name a fallback model"),
+    "truncated": (
+        (cut_off(PLAN),) * 3,
+        ("--set", "model.attempts=1"),
+        1,
+        "3 unusable replies in a row. The last one: ",
+    ),
+    "refusal": (
+        (declined("I cannot help with that."),),
+        (),
+        1,
+        "declined to answer (refusal): I cannot help with that.",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", ENDS)
+def test_a_provider_that_stays_bad_ends_the_run_which_can_be_resumed(home: Make, fault: str) -> None:
+    """Once it is well again the same run goes on where it was."""
+    script, settings, code, said = ENDS[fault]
+    there = home(script)
+    done = there.run(*settings)
+
+    assert done.code == code
+    assert said in done.out.splitlines()[0]
+    assert there.provider.url in done.out or fault == "refusal"
+    assert there.commits() == []
+
+    there.provider.then(*GOOD)
+    run = next(line.split()[1] for line in done.out.splitlines() if line.startswith("  run "))
+    again = there.ooda("runs", "resume", run, *NO_WALL, "-q")
+    assert (again.code, len(there.commits())) == (0, 1)
+
+
+def test_an_endpoint_nobody_listens_at_is_told_within_seconds(home: Make) -> None:
+    """Offline is an error, never a hang."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        done = home().run("--base-url", url)
+
+    assert done.code == 6
+    assert f"`scripted` at {url} gave no reply: no connection" in done.out
+    assert "3 attempts in" in done.out
+
+
+def test_without_a_provider_it_says_what_to_set_and_what_works_without(home: Make) -> None:
+    """Servers on this machine are named, the demo is offered; nothing is recorded."""
+    there = home()
+    free = next(port for port in LOCAL_PORTS if _is_free(port))
+    with ScriptedProvider(model="llama-here", port=free) as local:
+        done = there.ooda("run", there.task(), *NO_WALL, environ={"OODA_MODEL__BASE_URL": ""})
+
+    assert (done.code, done.out) == (6, "")
+    for said in ("OPENROUTER_API_KEY", "OODA_MODEL__BASE_URL", f"{local.url} (llama-here)", "`ooda demo`"):
+        assert said in done.err
+    assert (there.runs(), list((there.folder / "home").rglob("run-*"))) == ([], [])
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("https://gateway.invalid/v1", "set OODA_MODEL__API_KEY"), ("https://api.openai.com/v1", "set OPENAI_API_KEY")],
+)
+def test_a_missing_key_is_named_by_its_variable(home: Make, url: str, said: str) -> None:
+    """For the host that would be asked; `ooda demo` needs none."""
+    there = home()
+    done = there.ooda("run", there.task(), *NO_WALL, environ={"OODA_MODEL__BASE_URL": url})
+
+    assert (done.code, done.out) == (6, "")
+    assert said in done.err
+    assert "`ooda demo`" in done.err
+
+
+def test_a_model_without_a_price_is_refused_with_the_line_to_add(home: Make) -> None:
+    """Money is capped, and nobody knows what it would cost."""
+    there = home()
+    environ = {"OODA_MODEL__BASE_URL": "https://gateway.invalid/v1", "OODA_MODEL__API_KEY": "sk-none-whatever"}
+    done = there.ooda("run", there.task(), *NO_WALL, environ=environ)
+
+    assert (done.code, done.out) == (2, "")
+    assert "no known price" in done.err
+    assert '"scripted" = { input' in done.err
+
+
+REPOSITORIES = {
+    "wrong branch": ({"a.txt": "a"}, {"branch": "mian"}, "clone: ", "`main`"),
+    "empty": ({}, {}, "clone: ", "empty"),
+    "none": ({"a.txt": "a"}, {"remote_url": "/nowhere/at/all.git"}, "clone: ", "Check repository.remote_url"),
+}
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+def test_a_repository_nothing_can_start_from_fails_before_a_model_is_asked(home: Make, repository: str) -> None:
+    """One sentence with what there is and what to change."""
+    files, changes, where, said = REPOSITORIES[repository]
+    there = home(files=files)
+    given = {"remote_url": str(there.bench.remote), "branch": "main", **changes}
+    done = there.run(repository=given)
+
+    assert done.code == 1
+    assert done.out.startswith(f"failed: {where}")
+    assert said in done.out.splitlines()[0]
+    assert there.provider.requests == []
+
+
+def test_a_push_the_remote_rejects_fails_and_is_made_when_it_no_longer_does(home: Make) -> None:
+    """The commit is kept; resuming pushes that one."""
+    there = home(GOOD)
+    hook = there.bench.remote / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho no pushes on Fridays >&2\nexit 1\n")
+    hook.chmod(0o755)
+    done = there.run()
+    assert done.code == 1
+    assert "push: " in done.out
+    assert "no pushes on Fridays" in done.out
+    assert there.commits() == []
+
+    hook.unlink()
+    again = there.ooda("runs", "resume", there.runs()[0]["run"], *NO_WALL)
+    assert again.code == 0
+    assert len(there.commits()) == 1
+    assert len(there.provider.requests) == 3
