@@ -271,7 +271,7 @@ class ModelDoor:
 
         def also(tx: Tx) -> None:
             if held is None:
-                self._audit("refuse", self.model, kind, message)
+                self._audit("refuse", self.model, kind, self._recorder.redactor.redact(message).text)
             elif cost or tokens:
                 self._settle(tx, held, cost, tokens)
             else:
@@ -294,9 +294,10 @@ class ModelDoor:
     def _told(self, alerts: tuple[Alert, ...]) -> None:
         for alert in alerts:
             what = f"{alert.percent} % of {alert.measure} in window {alert.window}" if alert.percent else alert.message
-            self._audit("alert", alert.scope or "clock", alert.kind, what)
+            self._audit("alert", alert.scope or "clock", alert.kind, self._recorder.redactor.redact(what).text)
 
     def _audit(self, action: str, subject: str, decision: str, reason: str) -> None:
+        """Audit a fact; a `reason` with other words than our own and figures is redacted before."""
         self._recorder.audit(
             AuditFact(
                 at_ns=self._recorder.clock.now_ns(),
@@ -305,7 +306,7 @@ class ModelDoor:
                 run=self._recorder.state.run,
                 subject=subject,
                 decision=decision,
-                reason=self._recorder.redactor.redact(reason).text,
+                reason=reason,
                 details={},
             )
         )

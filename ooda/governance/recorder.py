@@ -13,8 +13,9 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from ooda.clock import Clock
 from ooda.errors import JournalError
@@ -36,8 +37,7 @@ __all__ = ["Follow", "Intent", "Recorded", "Recorder"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """An event to record, and what begins once it is on disk."""
 
     event: Event
@@ -56,8 +56,7 @@ Follow = Callable[[Tx, Command], Intent | None]
 """The intent of a command, when it can be written at once; None leaves the command to the caller."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """What a commit leads to."""
 
     commands: tuple[Command, ...]

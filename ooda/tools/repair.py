@@ -70,7 +70,7 @@ def _mended(text: str, error: ValueError) -> Any:
 
 def _strict(text: str, *, strict: bool = True) -> Any:
     """Raises ValueError, also for what Python would read although JSON does not know it."""
-    return json.loads(text, strict=strict, object_pairs_hook=_unique, parse_constant=_no_constant)
+    return (_STRICT if strict else _WITH_LINE_BREAKS).decode(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Object:
@@ -84,6 +84,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> Object:
 
 def _no_constant(word: str) -> Any:
     raise ValueError(f"`{word}` is no JSON number")
+
+
+# Made once: `json.loads` with a hook builds a decoder and its scanner anew for every text.
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+_WITH_LINE_BREAKS = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, strict=False)
 
 
 def _kind(value: object) -> str:
