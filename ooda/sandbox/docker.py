@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
+
+import msgspec
 
 from ooda.errors import SandboxError
 from ooda.sandbox.cgroups import CPU_PERIOD_US, CPU_SHARES
@@ -33,17 +36,60 @@ from ooda.sandbox.root import (
 from ooda.sandbox.session import OpenSandbox
 from ooda.sandbox.site import Site, SiteWall
 
-__all__ = ["DockerImage", "connect", "open_docker", "resolve_image"]
+__all__ = ["DockerImage", "EngineFacts", "connect", "examine", "open_docker", "resolve_image"]
 
 REPOSITORY = "ooda-sandbox-root"
 _STARTERS = 8
 """More containers started at once only wait for each other (measured: 50 take the same time by 8 or by 50)."""
+_PING_S = 2.0
 _starters: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 def connect() -> Engine:
     """The engine that `DOCKER_HOST` names, or the usual socket."""
     return Engine(socket_path(os.environ.get("DOCKER_HOST")))
+
+
+class EngineFacts(msgspec.Struct, frozen=True):
+    """What matters of an engine's configuration."""
+
+    identity: str
+    """Version, API and socket: part of what a self-test's result is good for."""
+    runtimes: tuple[str, ...]
+    shift: int = 0
+    """Where uid 0 of a container lies on the host (`userns-remap`)."""
+
+
+_importing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+"""Fifty sandboxes opened at once on a new engine import one root, not fifty."""
+_examined: dict[str, EngineFacts] = {}
+
+
+async def examine(engine: Engine) -> EngineFacts:
+    """The engine's facts, asked once per process and version.
+
+    Raises SandboxError when no engine answers in 2 s, or one that cannot hold a sandbox of ours.
+    """
+    try:
+        version = await engine.ping(_PING_S)
+    except SandboxError as error:
+        fix = "start Docker (`systemctl start docker`), or set DOCKER_HOST to the socket of a running engine"
+        raise SandboxError(str(error), probe="docker engine", fix=fix) from error
+    identity = f"{version.get('Version')} {version.get('ApiVersion')} {engine.path}"
+    if identity not in _examined:
+        info = await engine.info()
+        options = " ".join(info.get("SecurityOptions") or ())
+        if "name=rootless" in options:
+            raise SandboxError(
+                "a rootless Docker Engine shows the workspace's owner as root inside, and commands never run as root",
+                probe="docker engine",
+                fix="use bubblewrap, or an engine with root",
+            )
+        # The remapped engine keeps its data in a folder named `<uid>.<gid>` after the first ids it uses.
+        remapped = re.search(r"/(\d+)\.\d+/?$", str(info.get("DockerRootDir"))) if "name=userns" in options else None
+        shift = 0 if remapped is None else int(remapped[1])
+        _examined[identity] = EngineFacts(identity, tuple(info.get("Runtimes") or ()), shift)
+    return _examined[identity]
 
 
 class DockerImage:
@@ -102,7 +148,8 @@ class _DockerWall:
 async def open_docker(spec: SandboxSpec, site: Site, wall: SiteWall, engine: Engine) -> OpenSandbox:
     """A running container with its helper greeted. Raises SandboxError; the caller takes down `wall` then."""
     began = time.monotonic()
-    image = await resolve_image(engine, spec.image, site.owner)
+    async with _importing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        image = await resolve_image(engine, spec.image, site.owner)
     async with _starters.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_STARTERS)):
         wall.inner = _DockerWall(engine, site.name)
         container = await engine.create(site.name, _container(spec, site, image))
@@ -160,6 +207,9 @@ def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, A
     }
     if spec.runtime is not None:
         host_config["Runtime"] = spec.runtime
+    if os.geteuid() != 0:
+        # Under userns-remap only root could give the workspace to the shifted uid.
+        host_config["UsernsMode"] = "host"
     return {
         "Image": image.digest,
         "Cmd": image.command,

@@ -12,9 +12,8 @@ import msgspec
 
 from ooda.errors import SandboxError
 from ooda.sandbox.bubblewrap import open_bubblewrap
-from ooda.sandbox.docker import connect, open_docker
+from ooda.sandbox.docker import connect, examine, open_docker
 from ooda.sandbox.egress import Audit
-from ooda.sandbox.engine import Engine
 from ooda.sandbox.owners import Mark, this_process
 from ooda.sandbox.protocol import Backend, Probe, Sandbox, SandboxSpec
 from ooda.sandbox.reaper import reap
@@ -26,7 +25,6 @@ from ooda.sandbox.unwalled import open_unwalled
 __all__ = ["ignore_audit", "open_sandbox", "probe_backends"]
 
 _WALLS: tuple[Backend, ...] = ("docker", "bubblewrap")
-_PING_S = 2.0
 _reaped: set[Path] = set()
 """Caches whose leavings this process has looked for already."""
 
@@ -98,13 +96,21 @@ async def _open(
     spec: SandboxSpec, backend: Backend, cache_dir: Path, audit: Audit, *, fresh: bool = False
 ) -> OpenSandbox:
     """One backend, opened and tested. Raises SandboxError with the facts `probe` and `fix`."""
-    engine, identity, program = None, "", ""
+    engine, identity, program, shift = None, "", "", 0
     if backend == "docker":
-        engine, identity = await _engine()
+        engine = connect()
+        facts = await examine(engine)
+        identity, shift = facts.identity, facts.shift
+        if spec.runtime is not None and spec.runtime not in facts.runtimes:
+            raise SandboxError(
+                f"the Docker Engine knows no runtime {spec.runtime!r}; it has {', '.join(facts.runtimes)}",
+                probe="docker runtime",
+                fix=f"install {spec.runtime} and name it in the engine's daemon.json, or leave the runtime unset",
+            )
     elif backend == "bubblewrap":
         program, identity = await _bubblewrap()
     mark = Mark(f"ooda-{os.urandom(6).hex()}", spec.run, this_process())
-    site, wall = await prepare_site(spec, mark, backend, cache_dir, audit)
+    site, wall = await prepare_site(spec, mark, backend, cache_dir, audit, shift=shift)
     try:
         if engine is not None:
             sandbox = await open_docker(spec, site, wall, engine)
@@ -136,17 +142,6 @@ async def _tested(
             )
         keep_result(cache_dir, key, probes)
     return sandbox.with_report(msgspec.structs.replace(report, probes=probes))
-
-
-async def _engine() -> tuple[Engine, str]:
-    """The engine, and what identifies it."""
-    engine = connect()
-    try:
-        version = await engine.ping(_PING_S)
-    except SandboxError as error:
-        fix = "start Docker (`systemctl start docker`), or set DOCKER_HOST to the socket of a running engine"
-        raise SandboxError(str(error), probe="docker engine", fix=fix) from error
-    return engine, f"{version.get('Version')} {version.get('ApiVersion')} {engine.path}"
 
 
 async def _bubblewrap() -> tuple[str, str]:

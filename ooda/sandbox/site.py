@@ -94,9 +94,12 @@ class SiteWall:
 
 
 async def prepare_site(
-    spec: SandboxSpec, mark: Mark, backend: Backend, cache_dir: Path, audit: Audit
+    spec: SandboxSpec, mark: Mark, backend: Backend, cache_dir: Path, audit: Audit, *, shift: int = 0
 ) -> tuple[Site, SiteWall]:
     """Record the sandbox, lend it its workspace and start its proxy.
+
+    Args:
+        shift: what the engine adds to every uid and gid inside (`userns-remap`), when we are root.
 
     Raises SandboxError or ConfigError; nothing is left behind when it does.
     """
@@ -105,7 +108,7 @@ async def prepare_site(
     giver = None
     if backend != "none":
         if os.geteuid() == 0:
-            giver = Owner(facts.st_uid, facts.st_gid) if facts.st_uid == 0 else None
+            giver = Owner(facts.st_uid, facts.st_gid) if facts.st_uid == 0 or shift else None
         elif backend == "bubblewrap" and owner.uid != os.geteuid():
             raise SandboxError(
                 f"the workspace {spec.workspace} belongs to uid {owner.uid} and this process is uid {os.geteuid()}; "
@@ -135,8 +138,9 @@ async def prepare_site(
             )
             socket = folder / "egress.sock"
             await wall.proxy.start(socket)
-        if giver is not None or (os.geteuid() == 0 and backend != "none"):
-            await asyncio.to_thread(hand_over, spec.workspace, owner)
+        if os.geteuid() == 0 and backend != "none":
+            lent_to = Owner(owner.uid + shift, owner.gid + shift)
+            await asyncio.to_thread(hand_over, spec.workspace, lent_to)
     except BaseException:
         await asyncio.shield(wall.destroy())
         raise
