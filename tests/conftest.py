@@ -6,11 +6,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ooda.testing.runs import RunBench
-from tests.servers import emptied, postgres_schema
+from tests.servers import emptied, postgres_schema, server
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -50,3 +51,18 @@ def postgres_url(shared_schema: str) -> Iterator[str]:
 def store_url(request: pytest.FixtureRequest) -> str:
     """Both dialects, one after the other: nothing for SQLite, or the URL of an empty PostgreSQL schema."""
     return "" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """The real Redis server; a test takes a prefix of its own."""
+    return server("TEST_REDIS_URL", "redis")
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[Any]:
+    """A connection to it."""
+    import redis
+
+    with redis.Redis.from_url(redis_url) as client:
+        yield client

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,15 +36,22 @@ from ooda.governance.ledger import (
     Settlement,
 )
 from ooda.store import Store, Tx
+from tests.governance.shared_ledger import RedisBackedLedger
 
 HOUR = 3_600_000_000_000
 NOW = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 ALL = Scope("global")
 
 
-@pytest.fixture
-def store(tmp_path: Path, store_url: str) -> Iterator[Store]:
-    with Store.open(tmp_path / "ooda.db", url=store_url) as opened:
+@pytest.fixture(params=["sqlite", "postgres", "redis"])
+def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Each back end: SQLite, PostgreSQL, and SQLite whose caps are kept by counters on Redis."""
+    url = str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else ""
+    with Store.open(tmp_path / "ooda.db", url=url) as opened:
+        if request.param == "redis":
+            client = request.getfixturevalue("redis_client")
+            shared = lambda caps=Caps(): RedisBackedLedger(caps, opened, client)  # noqa: E731, B008
+            monkeypatch.setattr(sys.modules[__name__], "Ledger", shared)
         yield opened
 
 
