@@ -121,7 +121,7 @@ async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program
         missing=tuple(missing),
         ready_ms=int((time.monotonic() - began) * 1000),
     )
-    return OpenSandbox(site.name, client, wall, report, spec.spool)
+    return OpenSandbox(site.name, client, wall, report, spec.spool, site.lent)
 
 
 def _launcher() -> list[str]:

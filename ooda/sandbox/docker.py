@@ -168,7 +168,7 @@ async def open_docker(spec: SandboxSpec, site: Site, wall: SiteWall, engine: Eng
         missing=(*greeting.missing, "disk-quota"),
         ready_ms=int((time.monotonic() - began) * 1000),
     )
-    return OpenSandbox(site.name, client, wall, report, spec.spool)
+    return OpenSandbox(site.name, client, wall, report, spec.spool, site.lent)
 
 
 def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, Any]:

@@ -6,15 +6,17 @@ Otherwise nothing has to change hands: commands run as the workspace's owner. Li
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["Owner", "adopt", "hand_over", "owner_for"]
+__all__ = ["Owner", "adopt", "adopt_near", "hand_over", "owner_for"]
 
 SANDBOX_ID = 1000
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -39,6 +41,41 @@ def adopt(workspace: Path) -> int:
     return hand_over(workspace, Owner(facts.st_uid, facts.st_gid)) if os.geteuid() == 0 else 0
 
 
+def adopt_near(workspace: Path, at_most: int = 256) -> int:
+    """`adopt`, but only for what lies near the top: the first entries of a walk level by level.
+
+    Cheap enough (a millisecond) to be done before every command, so that a file which the host just put there
+    can be changed by it. Whoever writes deep inside a large workspace calls `adopt`.
+    """
+    changed = looked = 0
+    level = [os.open(workspace, _FOLDER)]
+    facts = os.fstat(level[0])
+    owner = Owner(facts.st_uid, facts.st_gid)
+    if owner.uid == 0:
+        at_most = 0
+    while level:
+        below: list[int] = []
+        for fd in level:
+            for name in os.listdir(fd) if looked < at_most else ():
+                looked += 1
+                if looked > at_most:
+                    break
+                # Descriptors all the way: a background process may swap any folder for a link meanwhile.
+                with contextlib.suppress(OSError):
+                    changed += _give_roots(name, fd, owner, below)
+            os.close(fd)
+        level = below
+    return changed
+
+
+def _give_roots(name: str, parent: int, owner: Owner, folders: list[int]) -> int:
+    """Give an entry to `owner` if it is root's; an opened folder is added to `folders`."""
+    facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISDIR(facts.st_mode):
+        folders.append(os.open(name, _FOLDER, dir_fd=parent))
+    return _give(name, parent, owner) if facts.st_uid == 0 else 0
+
+
 def hand_over(root: Path, owner: Owner) -> int:
     """Give everything below `root` to `owner`; set-id bits and devices do not survive. Gives how many entries changed.
 
@@ -46,9 +83,8 @@ def hand_over(root: Path, owner: Owner) -> int:
     that a planted link could lead elsewhere.
     """
     changed = 0
-    for folder, _, files, fd in os.fwalk(root, follow_symlinks=False):
-        del folder
-        for name in files:
+    for _, folders, files, fd in os.fwalk(root, follow_symlinks=False):
+        for name in (*folders, *files):  # a link to a folder is listed among the folders, and not entered
             changed += _give(name, fd, owner)
         changed += _give_folder(fd, owner)
     return changed

@@ -19,6 +19,7 @@ import msgspec
 
 from ooda.errors import SandboxError, ToolArgumentsError
 from ooda.sandbox.client import HelperClient
+from ooda.sandbox.ownership import adopt_near
 from ooda.sandbox.protocol import (
     Entry,
     ExecResult,
@@ -51,8 +52,18 @@ class Wall(Protocol):
 class OpenSandbox:
     """Implements `ooda.sandbox.protocol.Sandbox` over a helper connection."""
 
-    def __init__(self, name: str, client: HelperClient, wall: Wall, report: SandboxReport, spool: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: HelperClient,
+        wall: Wall,
+        report: SandboxReport,
+        spool: Path,
+        lent: Path | None = None,
+    ) -> None:
+        """`lent` is the workspace when it was given to another user: files the host puts there are given, too."""
         self._id = name
+        self._lent = lent
         self._client = client
         self._wall = wall
         self._report = report
@@ -88,6 +99,7 @@ class OpenSandbox:
         """Run `sh -c` text; see the protocol."""
         arguments: dict[str, Any] = {"command": command, "timeout_s": timeout_s, "persist": persist}
         arguments |= _optional(cwd=cwd, env=None if env is None else dict(env))
+        self._adopt()
         file = None if spool is None else _SpoolFile(self._spool, spool)
         try:
             result = await self._client.request(
@@ -106,7 +118,12 @@ class OpenSandbox:
     async def start(self, command: str, *, cwd: str | None = None, env: Mapping[str, str] | None = None) -> str:
         """Start a background process; gives its handle."""
         arguments = {"command": command} | _optional(cwd=cwd, env=None if env is None else dict(env))
+        self._adopt()
         return str((await self._client.request("start", arguments, deadline_s=_ANSWER_S))["handle"])
+
+    def _adopt(self) -> None:
+        if self._lent is not None:
+            adopt_near(self._lent)
 
     async def poll(self, handle: str, *, wait_s: float = 0.0) -> PollResult:
         """What a background process wrote since the last poll; waits up to `wait_s` for news."""

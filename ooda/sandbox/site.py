@@ -72,6 +72,11 @@ class Site(msgspec.Struct, frozen=True):
         """The sandbox's id."""
         return self.mark.name
 
+    @property
+    def lent(self) -> Path | None:
+        """The workspace, when it was given to another user for the time being."""
+        return None if self.entry.giver is None else Path(self.entry.workspace)
+
 
 class SiteWall:
     """A backend's wall and what stands around it, taken down in order: inside first, then the host's side."""

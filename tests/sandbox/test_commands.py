@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -358,3 +359,13 @@ async def test_the_workspace_is_given_back(backend, opener, tmp_path):
     owners = {path.lstat().st_uid for path in (workspace, *workspace.rglob("*"))}
     assert owners == {os.geteuid()}
     assert not (workspace / "a/b/c").stat().st_mode & (stat.S_ISUID | stat.S_ISGID)
+
+
+async def test_what_the_host_puts_there_meanwhile_can_be_changed(box):
+    """Files and folders written by the host's user while the sandbox is open are the commands' as well."""
+    (box.workspace / "from-host" / "below").mkdir(parents=True)
+    (box.workspace / "from-host" / "below" / "file").write_text("1\n")
+    (box.workspace / "from-host-link").symlink_to("/etc/passwd")
+    before = Path("/etc/passwd").stat().st_uid
+    assert await box.sh("cd from-host/below; echo 2 >> file; touch new; cat file; cd /workspace") == "1\n2\n"
+    assert Path("/etc/passwd").stat().st_uid == before
