@@ -15,10 +15,13 @@ from ooda.errors import JournalError
 from ooda.events import canonical
 from ooda.store.tx import Tx
 
-__all__ = ["GENESIS", "AuditFact", "AuditRow", "append", "head"]
+__all__ = ["GENESIS", "AuditFact", "AuditRow", "Head", "append", "append_after", "head"]
 
 GENESIS = "0" * 64
 """`prev_hash` of the first row."""
+
+Head = tuple[int, str]
+"""Number and hash of the last row."""
 
 _HEAD = "audit.head"
 
@@ -93,35 +96,48 @@ _INSERT = (
 
 def append(tx: Tx, *facts: AuditFact) -> str:
     """Add facts to the chain, in order; gives the hash of the last one's row."""
-    seq, digest = head(tx)
-    for fact in facts:
-        fact = _storable(fact)
+    return append_after(tx, None, *facts)[1]
+
+
+def append_after(tx: Tx, known: Head | None, *facts: AuditFact) -> Head:
+    """The same for one who keeps adding; gives the new head.
+
+    Args:
+        known: the head as the caller left it. When nobody has added since, it need not be read; otherwise it is.
+    """
+    rows, reached = _chained(known or head(tx), facts)
+    # The head stands apart from the rows, so that cutting off the last ones does not go unseen.
+    if known is None or not tx.change(
+        "UPDATE meta SET value = ? WHERE key = ? AND value = ?", (_noted(reached), _HEAD, _noted(known))
+    ):
+        if known is not None:
+            rows, reached = _chained(head(tx), facts)
+        tx.change(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (_HEAD, _noted(reached)),
+        )
+    for row in rows:
+        tx.change(_INSERT, row)
+    return reached
+
+
+def _chained(start: Head, facts: tuple[AuditFact, ...]) -> tuple[list[tuple[int | str, ...]], Head]:
+    """The rows of the facts in the order of `_INSERT`, and the head they lead to."""
+    seq, digest = start
+    rows: list[tuple[int | str, ...]] = []
+    for given in facts:
+        fact = _storable(given)
         details = canonical(fact.details).decode()
         columns = (fact.action, fact.actor, fact.at_ns, fact.decision, details, fact.reason, fact.run)
         seq, before = seq + 1, digest
         digest = _row_hash(columns, seq, fact.subject, before)
-        tx.change(
-            _INSERT,
-            (
-                seq,
-                fact.at_ns,
-                fact.actor,
-                fact.action,
-                fact.run,
-                fact.subject,
-                fact.decision,
-                fact.reason,
-                details,
-                before,
-                digest,
-            ),
-        )
-    # The head stands apart from the rows, so that cutting off the last ones does not go unseen.
-    tx.change(
-        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        (_HEAD, f"{seq} {digest}"),
-    )
-    return digest
+        who = (fact.actor, fact.action, fact.run, fact.subject)
+        rows.append((seq, fact.at_ns, *who, fact.decision, fact.reason, details, before, digest))
+    return rows, (seq, digest)
+
+
+def _noted(head: Head) -> str:
+    return f"{head[0]} {head[1]}"
 
 
 def _storable(fact: AuditFact) -> AuditFact:
@@ -134,7 +150,7 @@ def _storable(fact: AuditFact) -> AuditFact:
     )
 
 
-def head(tx: Tx) -> tuple[int, str]:
+def head(tx: Tx) -> Head:
     """Number and hash of the last row; (0, GENESIS) when there is none.
 
     Raises:

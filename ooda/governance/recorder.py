@@ -21,7 +21,7 @@ from ooda.clock import Clock
 from ooda.errors import JournalError
 from ooda.events import BlobRef, Body, Entry, Event
 from ooda.governance.audit import AuditFact
-from ooda.governance.audit import append as append_audit
+from ooda.governance.audit_chain import Head, append_after
 from ooda.governance.redaction import Redactor
 from ooda.labels import TRUSTED, Label
 from ooda.runtime.commands import Command
@@ -102,6 +102,8 @@ class Recorder:
         self._thread = 0
         """The thread of the transaction under way: a remote store has one of its own."""
         self._facts: list[AuditFact] = []
+        self._audited: Head | None = None
+        """The head of the audit log as this run left it."""
         self._is_ahead = False
         """A transaction failed after state had moved with it; only a reload makes this recorder usable again."""
 
@@ -228,7 +230,8 @@ class Recorder:
                     starts.append(following.start)
                     is_repeatable = is_repeatable and following.is_repeatable
             if self._facts:
-                append_audit(tx, *self._facts)
+                known = self._audited if self._is_alone() else None  # spares the look at every commit
+                self._audited = append_after(tx, known, *self._facts)
             status = "waiting" if self.state.life == "waiting" else None
             self.store.append(tx, [row for row, _ in rows], self.fence, status=status)
         finally:

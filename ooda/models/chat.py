@@ -45,7 +45,7 @@ class ChatModel(Backend):
         self.endpoint = endpoint
         self.is_loopback = endpoint.is_loopback
         self._target = endpoint.url.target("/chat/completions")
-        self._headers = endpoint.request_headers()
+        self._headers = tuple(endpoint.request_headers())
         self._http = HttpClient(
             endpoint.url,
             proxy=endpoint.proxy,

@@ -287,6 +287,7 @@ class HttpClient:
         self.timeouts = timeouts or Timeouts()
         self.max_bytes = max_bytes
         self._idle: list[_Connection] = []
+        self._head: tuple[str, Sequence[tuple[str, str]], bytes] = ("", (), b"")
 
     async def post(
         self,
@@ -313,7 +314,7 @@ class HttpClient:
             HttpFailure: no response came.
         """
         size = sum(map(len, buffers))
-        head = _head("POST", target, [("host", self.server.host_header), *headers, ("content-length", str(size))])
+        head = b"%scontent-length: %d\r\n\r\n" % (self._fixed_head(target, headers), size)
         kept = self._take()
         if kept is not None:
             on_send()
@@ -328,6 +329,14 @@ class HttpClient:
             return await self._exchange(connection, head, buffers, deadline)
         except _RECONNECTABLE as error:
             raise _broken(error) from error
+
+    def _fixed_head(self, target: str, headers: Sequence[tuple[str, str]]) -> bytes:
+        """The head of a POST up to the length of its body; built once, as an agent sends the same again and again."""
+        known_target, known_headers, head = self._head
+        if target != known_target or headers != known_headers:
+            head = _head("POST", target, [("host", self.server.host_header), *headers])
+            self._head = (target, tuple(headers), head)
+        return head
 
     async def close(self) -> None:
         """Close idle connections and wait until they are."""
@@ -429,7 +438,7 @@ class HttpClient:
             headers.append(("proxy-authorization", f"Basic {token}"))
         connection.h11.send(h11.Request(method="CONNECT", target=target, headers=headers))
         connection.h11.send(h11.EndOfMessage())
-        connection.transport.write(_head("CONNECT", target, headers))
+        connection.transport.write(_head("CONNECT", target, headers) + b"\r\n")
         response = await connection.next_event(deadline)
         if response.status_code // 100 != 2:
             raise OSError(0, f"it answered {response.status_code} to CONNECT")
@@ -450,7 +459,7 @@ _TARGET = re.compile(r"[\x21-\x7e]+\Z")
 
 
 def _head(method: str, target: str, headers: Sequence[tuple[str, str]]) -> bytes:
-    """The request's head. Raises ValueError for a target or header that could be read as more than one."""
+    """A request's head without its empty last line. Raises ValueError for what could be read as more than one."""
     if not _TARGET.match(target):
         raise ValueError(f"the target {target!r} holds a character that URLs do not")
     lines = [f"{method} {target} HTTP/1.1"]
@@ -458,7 +467,7 @@ def _head(method: str, target: str, headers: Sequence[tuple[str, str]]) -> bytes
         if not _TOKEN.match(name) or not _VALUE.match(value):
             raise ValueError(f"header {name!r} is no header: its name or value holds a control character")
         lines.append(f"{name}: {value}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
 
 def _broken(error: Exception) -> HttpFailure:

@@ -86,7 +86,7 @@ class Prompt:
         Args:
             is_chained: Also chain it into `context_hash`; False for a caller that takes the hash from the state.
         """
-        if not isinstance(event, CONTEXT_KINDS):
+        if type(event) not in CONTEXT_KINDS:
             return
         if is_chained:
             self.context_hash = chain(self.context_hash, event)

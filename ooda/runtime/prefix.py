@@ -30,19 +30,21 @@ from ooda.events import (
 
 __all__ = ["CONTEXT_KINDS", "by_digest", "chain", "words_of"]
 
-CONTEXT_KINDS = (
-    RunStarted,
-    UserMessage,
-    Observed,
-    PhaseEntered,
-    ModelReplied,
-    ApprovalAnswered,
-    CallRefused,
-    ToolReturned,
-    ToolInterrupted,
-    Compacted,
-    SkillActivated,
-    ChildStopped,
+CONTEXT_KINDS: frozenset[type] = frozenset(
+    {
+        RunStarted,
+        UserMessage,
+        Observed,
+        PhaseEntered,
+        ModelReplied,
+        ApprovalAnswered,
+        CallRefused,
+        ToolReturned,
+        ToolInterrupted,
+        Compacted,
+        SkillActivated,
+        ChildStopped,
+    }
 )
 """Events the prompt is made of; `RunState.context_hash` chains exactly these."""
 

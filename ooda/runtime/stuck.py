@@ -32,7 +32,7 @@ def judge(recent: tuple[Fingerprint, ...]) -> str:
 
     One call four times, a cycle of two to six calls three times, or six errors of at most two calls.
     """
-    if len(recent) >= _REPEATS and len(set(recent[-_REPEATS:])) == 1:
+    if len(recent) >= _REPEATS and recent[-_REPEATS:].count(recent[-1]) == _REPEATS:
         return f"the same call gave the same result {_REPEATS} times in a row"
     for length in range(2, _LONGEST_CYCLE + 1):
         tail = recent[-_CYCLES * length :]

@@ -187,7 +187,7 @@ class Working:
         self._chain(event)
 
     def _chain(self, event: Event | Foreign) -> None:
-        if isinstance(event, CONTEXT_KINDS):
+        if type(event) in CONTEXT_KINDS:
             self._set(context_hash=chain(self.state.context_hash, event))
 
     def _contradiction(self, what: str) -> JournalError:
@@ -203,6 +203,6 @@ class Working:
 
 def _follows_a_gap(event: Event | Foreign) -> bool:
     """Whether nobody may have been running before this event: it closes what a killed owner left open."""
-    return isinstance(event, Resumed | ToolInterrupted) or (
+    return isinstance(event, (Resumed, ToolInterrupted)) or (
         isinstance(event, ModelFailed) and event.error == "interrupted"
     )

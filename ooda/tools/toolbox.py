@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from ooda.errors import ConfigError, RefusedError, nearest
 from ooda.events import Effect
@@ -73,9 +72,8 @@ class BoundTool:
         grant.spend(self.name, kind="tool", arguments=hashlib.sha256(parsed.canonical).hexdigest())
         if grant.definition != self.definition:
             raise RefusedError(f"the grant for `{self.name}` is for another version of it; decide the call anew")
-        room = replace(
-            self._room, call=CallFacts(seq=grant.seq, id=grant.call, key=grant.key, deadline_ns=grant.deadline_ns)
-        )
+        facts = CallFacts(seq=grant.seq, id=grant.call, key=grant.key, deadline_ns=grant.deadline_ns)
+        room = self._room.for_call(facts)
         arguments = {name: getattr(parsed.value, name) for name in type(parsed.value).model_fields}
         return await self.declaration.function(room, **arguments)
 
