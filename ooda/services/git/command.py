@@ -32,6 +32,8 @@ _R = TypeVar("_R")
 
 _GIT_PLACES = ("/usr/bin/git", "/usr/local/bin/git", "/bin/git")
 _ENV = "/usr/bin/env"
+_LEASH = ("/usr/bin/setpriv", "--pdeathsig", "KILL")
+"""What lets a process die with the thread that started it, where util-linux has it."""
 
 _CONFIG = (
     "core.hooksPath=/dev/null",
@@ -154,6 +156,7 @@ class GitRunner:
         self._git = settings.git or next((place for place in _GIT_PLACES if os.access(place, os.X_OK)), "")
         if not os.path.isabs(self._git) or not os.access(self._git, os.X_OK):
             raise ConfigError(f"no git at {self._git or ', '.join(_GIT_PLACES)}; install git or set its absolute path")
+        self._leash = _LEASH if os.access(_LEASH[0], os.X_OK) else ()
         self._threads = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="ooda-git")
 
     async def run(
@@ -196,7 +199,7 @@ class GitRunner:
     def _command(self, arguments: tuple[str, ...], work_tree: Path | None, env: Mapping[str, str]) -> list[str]:
         variables = {**_ENVIRONMENT, **self.settings.env, **env}
         command = [_ENV, "-i", *(f"{name}={value}" for name, value in variables.items())]
-        command += [self._git, "--no-pager", f"--git-dir={self.git_dir}"]
+        command += [*self._leash, self._git, "--no-pager", f"--git-dir={self.git_dir}"]
         if work_tree is not None:
             command.append(f"--work-tree={work_tree}")
         for setting in _CONFIG:

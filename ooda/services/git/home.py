@@ -6,8 +6,13 @@ Nothing in the GIT_DIR comes from the agent. Its `info/attributes` outranks ever
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ooda.services.git.command import GitRunner, GitSettings
@@ -30,6 +35,7 @@ _EXCLUDED = (
 
 _ATTRIBUTES = "* !filter !diff !merge\n"
 _INNER_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
+_END_S = 5.0
 _INNER_DEPTH = 50
 _INNER_MAX_BYTES = 200 << 20
 """Above this much history the sandbox gets no copy of it."""
@@ -42,6 +48,8 @@ async def make_home(runner: GitRunner) -> None:
         git_dir.mkdir(parents=True, exist_ok=True)
         git_dir.chmod(0o700)
         await runner.run("init", "--quiet", "--bare", "--template=", str(git_dir))
+    else:
+        await runner.off_loop(_end_strays, git_dir)
     for left in git_dir.rglob("*.lock"):
         left.unlink(missing_ok=True)  # of a killed process: one owner at a time is what the run's lease is for
     for left in (path for kind in ("intake", "restore", "inner") for path in git_dir.glob(f"{kind}-*")):
@@ -87,6 +95,34 @@ async def give_inner_git(
             local.close()
         await runner.off_loop(_put, made, workspace / ".git")
     return True
+
+
+def _end_strays(git_dir: Path) -> None:
+    """Kill what an earlier owner's git still does here, and wait until it is gone: two must not work on one repository.
+
+    A killed owner takes its git along where `setpriv` is installed; a paused one does not.
+    """
+    mark = f"--git-dir={git_dir}".encode()
+    strays = [process for process in _processes() if mark in _command_line(process)]
+    for stray in strays:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(stray, signal.SIGKILL)  # each git leads a session of its own
+    deadline = time.monotonic() + _END_S
+    while strays and time.monotonic() < deadline:
+        strays = [stray for stray in strays if mark in _command_line(stray)]
+        time.sleep(0.005)  # nobody tells us of a death that is not our child's
+
+
+def _processes() -> Iterator[int]:
+    return (int(place.name) for place in Path("/proc").iterdir() if place.name.isdigit())
+
+
+def _command_line(process: int) -> list[bytes]:
+    """Empty for one that is gone, or only waits for its parent to take note."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _put(made: Path, place: Path) -> None:

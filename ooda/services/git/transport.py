@@ -53,6 +53,9 @@ class Transport:
     async def push(self, remote: Remote, branch: str, commit: str) -> Pushed:
         """Push a commit to a branch, never by force.
 
+        A push that is refused because the same one got there meanwhile (one that was cut off here and went on at the
+        remote) has nothing left to do.
+
         Raises:
             ToolFailedError: the remote refused it; nothing was pushed.
             CredentialError, IntegrationError: it was not let in, or not reached.
@@ -72,14 +75,15 @@ class Transport:
         )
         line = read_push(result.text())
         assert line is not None
-        if line.flag == "!":
+        is_there = line.flag == "!" and (await self.heads(remote)).get(branch) == commit
+        if line.flag == "!" and not is_there:
             raise push_error(line, result.err, remote, branch)
         words = [text.removeprefix("remote:").strip() for text in result.err.splitlines() if text.startswith("remote:")]
         return Pushed(
             branch=branch,
             commit=commit,
             remote=remote.url,
-            is_new=line.flag != "=",
+            is_new=line.flag != "=" and not is_there,
             message=" ".join(word for word in words if word)[:1000],
         )
 
