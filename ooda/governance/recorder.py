@@ -26,7 +26,7 @@ from ooda.governance.redaction import Redactor
 from ooda.labels import TRUSTED, Label
 from ooda.runtime.commands import Command
 from ooda.runtime.context import Prompt
-from ooda.runtime.journal import GENESIS, Row, event_of, externalise, redact_bodies, seal, verify
+from ooda.runtime.journal import GENESIS, Row, admit, event_of, externalise, seal, verify
 from ooda.runtime.loop import Loop
 from ooda.runtime.state import RunState
 from ooda.store import Store, Tx
@@ -102,6 +102,7 @@ class Recorder:
         self._thread = 0
         """The thread of the transaction under way: a remote store has one of its own."""
         self._facts: list[AuditFact] = []
+        self._joined: list[Intent] = []
         self._audited: Head | None = None
         """The head of the audit log as this run left it."""
         self._is_ahead = False
@@ -145,6 +146,12 @@ class Recorder:
         if self._tx is None:
             raise RuntimeError("an audit fact of a run is written with the event it belongs to")
         self._facts.append(fact)
+
+    def join(self, intent: Intent) -> None:
+        """Record `intent` too, in the transaction under way, behind the event it belongs to."""
+        if self._tx is None:
+            raise RuntimeError("what joins an event is written in its transaction")
+        self._joined.append(intent)
 
     async def record(self, intent: Intent, follow: Follow | None = None) -> Recorded:
         """Commit one input event, what the core concludes from it, and the intents that follow at once.
@@ -237,12 +244,13 @@ class Recorder:
         finally:
             self._tx = None
             self._facts.clear()
+            self._joined.clear()
         self._is_ahead = False
         self._texts.clear()
         return Recorded(tuple(left), tuple(starts), is_repeatable and not left), rows
 
     def _advance(self, tx: Tx, intent: Intent, rows: list[tuple[Row, Entry]]) -> tuple[Command, ...]:
-        clean = externalise(redact_bodies(intent.event, self._redact), self._put)
+        clean = admit(intent.event, self._redact, self._put)
         entry = Entry(clean, self.clock.now_ns(), intent.label)
         state, commands = self.loop.advance(self.state, entry)
         if intent.also is not None:
@@ -250,6 +258,9 @@ class Recorder:
         self._seal(entry, state.derived, rows)
         self.prompt.context_hash = state.context_hash
         self.state = state
+        if self._joined:
+            joined, self._joined = self._joined, []
+            commands = (*commands, *(command for each in joined for command in self._advance(tx, each, rows)))
         return commands
 
     def _seal(self, entry: Entry, derived: tuple[Event, ...], rows: list[tuple[Row, Entry]]) -> None:

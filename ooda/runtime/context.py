@@ -235,15 +235,15 @@ def _digest(message: Any) -> bytes:
 
 
 def _normalised(value: Any) -> Any:
-    match value:
-        case str():
-            return normalise(value)
-        case dict():
-            return {name: _normalised(part) for name, part in value.items()}
-        case list():
-            return [_normalised(part) for part in value]
-        case _:
-            return value
+    # Values fresh from JSON are of exactly these types; a `match` asks for each of them by a call.
+    kind = type(value)
+    if kind is str:
+        return normalise(value)
+    if kind is dict:
+        return {name: _normalised(part) for name, part in value.items()}
+    if kind is list:
+        return [_normalised(part) for part in value]
+    return value
 
 
 def request_digest(prompt: Prompt, tools: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import is_
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
@@ -20,6 +21,7 @@ __all__ = [
     "FIRST_SEQ",
     "GENESIS",
     "Row",
+    "admit",
     "bodies",
     "event_of",
     "externalise",
@@ -236,7 +238,7 @@ def _mapped(value: Any, only_bodies: bool, on_body: _OnBody, on_text: _OnText) -
         elif shape == "structs":
             if old:
                 items = tuple([_mapped(item, only_bodies, on_body, on_text) for item in old])
-                new = old if all(a is b for a, b in zip(items, old, strict=True)) else items
+                new = old if all(map(is_, items, old)) else items
         elif shape == "struct":
             new = _mapped(old, only_bodies, on_body, on_text)
         else:
@@ -268,16 +270,19 @@ def externalise(event: E, put: Callable[[str], BlobRef]) -> E:
     Returns the very same event when nothing is large. A `Foreign` event is kept verbatim.
     """
 
-    def outside(body: Body) -> Body:
-        text = body.text
-        # A character takes 1 to 4 bytes: most texts are judged without encoding them.
-        if len(text) * 4 <= INLINE_BYTES:
-            return body
-        if len(text) > INLINE_BYTES or (not text.isascii() and len(text.encode()) > INLINE_BYTES):
-            return Body(ref=put(text))
-        return body
+    if isinstance(event, Foreign):
+        return event
+    return cast("E", _mapped(event, True, lambda body: _outside(body, put), _same))
 
-    return event if isinstance(event, Foreign) else cast("E", _mapped(event, True, outside, _same))
+
+def _outside(body: Body, put: Callable[[str], BlobRef]) -> Body:
+    text = body.text
+    # A character takes 1 to 4 bytes: most texts are judged without encoding them.
+    if len(text) * 4 <= INLINE_BYTES:
+        return body
+    if len(text) > INLINE_BYTES or (not text.isascii() and len(text.encode()) > INLINE_BYTES):
+        return Body(ref=put(text))
+    return body
 
 
 def inline(event: E, load: Callable[[str], str]) -> E:
@@ -309,15 +314,22 @@ def redact_bodies(event: E, fn: Callable[[str], str]) -> E:
     Ids, hashes and names of kinds stay. Of a referenced body only the first and last line are here to be mapped;
     call this before `externalise`. Of a `Foreign` event every string is mapped, as nothing says what it means.
     """
-
-    def redacted(body: Body) -> Body:
-        if body.ref is not None:
-            head, tail = fn(body.ref.head), fn(body.ref.tail)
-            return Body(body.text and fn(body.text), msgspec.structs.replace(body.ref, head=head, tail=tail))
-        text = fn(body.text) if body.text else ""
-        return body if text == body.text else Body(text)
-
     if isinstance(event, Foreign):
         plain = _map_json(msgspec.json.decode(event.body), fn)
         return cast("E", Foreign(event.kind, canonical(plain | {"kind": event.kind})))
-    return cast("E", _mapped(event, False, redacted, fn))
+    return cast("E", _mapped(event, False, lambda body: _redacted(body, fn), fn))
+
+
+def admit(event: E, fn: Callable[[str], str], put: Callable[[str], BlobRef]) -> E:
+    """What `redact_bodies` and then `externalise` give, in one walk over the event: every event passes here."""
+    if isinstance(event, Foreign):
+        return redact_bodies(event, fn)
+    return cast("E", _mapped(event, False, lambda body: _outside(_redacted(body, fn), put), fn))
+
+
+def _redacted(body: Body, fn: Callable[[str], str]) -> Body:
+    if body.ref is not None:
+        head, tail = fn(body.ref.head), fn(body.ref.tail)
+        return Body(body.text and fn(body.text), msgspec.structs.replace(body.ref, head=head, tail=tail))
+    text = fn(body.text) if body.text else ""
+    return body if text == body.text else Body(text)

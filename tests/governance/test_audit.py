@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ooda.errors import ConfigError, IntegrationError, JournalError
 from ooda.governance import anchors, audit
 from ooda.governance.audit import AuditFact, AuditRow
+from ooda.governance.audit_chain import append_after, head
 from ooda.store import Store, Tx
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -199,6 +200,20 @@ def test_tampering_is_found_and_named(
     store.write_now(bend)
 
     assert kinds(store, anchor if is_anchored else None)[0] == found
+
+
+def test_a_writer_that_knows_the_head_adds_the_same_rows(store: Store, anchor: Path) -> None:
+    """What it believes is only ever a short cut: another writer's rows, or none that were kept, make it look."""
+    end = store.write_now(lambda tx: append_after(tx, None, fact(1)))
+    end = store.write_now(lambda tx: append_after(tx, end, fact(2), fact(3)))
+    fill(store, 4, 4)
+    late = store.write_now(lambda tx: append_after(tx, end, fact(5)))
+    ahead = store.write_now(lambda tx: append_after(tx, (99, "f" * 64), fact(6)))
+
+    assert (end[0], late[0], ahead[0]) == (3, 5, 6)
+    assert ahead == store.read(head)
+    assert [row.reason for row in store.read(rows_of)] == [f"rule {number}" for number in range(1, 7)]
+    assert kinds(store, anchor) == []
 
 
 def test_a_broken_head_is_not_built_upon(store: Store) -> None:
