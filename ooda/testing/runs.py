@@ -87,8 +87,10 @@ class RunBench:
         Args:
             meanwhile: Called with the open run before it starts (to interrupt it later, for instance).
         """
-        access = ScriptedModel(model) if not hasattr(model, "complete") else model
-        return await self._carry(Launch(loaded=loaded, access=access, person=person, watch=self._watch()), session, meanwhile)
+        access = _asked(model)
+        return await self._carry(
+            Launch(loaded=loaded, access=access, person=person, watch=self._watch()), session, meanwhile
+        )
 
     async def resume(
         self,
@@ -99,7 +101,7 @@ class RunBench:
         session: Session | None = None,
     ) -> Ending:
         """Go on with a run from its journal."""
-        access = ScriptedModel(model) if not hasattr(model, "complete") else model
+        access = _asked(model)
         own = session or self.session()
         try:
             loaded = reloaded(own, run, text_of(own)(started_of(own, run).task))
@@ -157,6 +159,11 @@ class RunBench:
         }
         done = subprocess.run(["git", *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=True)
         return done.stdout
+
+
+def _asked(model: ModelAccess | Iterable[Script]) -> ModelAccess:
+    """A model as it is, or one that gives the replies of a script."""
+    return model if hasattr(model, "complete") else ScriptedModel(model)  # type: ignore[return-value]
 
 
 _SOMEBODY = {"NAME": "A. Tester", "EMAIL": "tester@example.invalid"}
