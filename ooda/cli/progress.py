@@ -8,6 +8,7 @@ import msgspec
 
 from ooda.cli.style import Style, amount, duration
 from ooda.events import (
+    ApprovalAnswered,
     ApprovalAsked,
     Body,
     CallRefused,
@@ -44,17 +45,21 @@ class Progress:
 
     Args:
         shows_end: Also the last line, with status and reason; off where the result says them beside it.
+        shows_questions: Also that a person is asked; off where the question itself is put to one.
     """
 
-    def __init__(self, stream: TextIO, style: Style, *, shows_end: bool = True) -> None:
+    def __init__(self, stream: TextIO, style: Style, *, shows_end: bool = True, shows_questions: bool = True) -> None:
         self._stream = stream
         self._style = style
         self._shows_end = shows_end
+        self._shows_questions = shows_questions
         self._cap_nano = 0
         self._cost_nano = 0
         self._tokens = 0
         self._step = 0
         self._arguments: dict[str, str] = {}
+        self._asked: dict[str, str] = {}
+        """The tool of each question to a person."""
 
     def take_up(self, limits: Limits, spent: Spent) -> None:
         """Count on from here: a run that is resumed has spent before."""
@@ -113,7 +118,14 @@ class Progress:
             case CallRefused() as event:
                 return paint(f"  {self._call(event)} refused ({event.why}): {_first(event.reason)}", "yellow")
             case ApprovalAsked() as event:
+                self._asked[event.approval] = event.tool
+                if not self._shows_questions:
+                    return ""
                 return paint(f"  ? {event.tool} waits for a person ({event.approval})", "yellow", "bold")
+            case ApprovalAnswered(answer="reject") as event:
+                why = f": {_first(event.note)}" if event.note else ""
+                tool = self._asked.get(event.approval, "the call")
+                return paint(f"  {self._step:>3} {tool} refused by {event.by}{why}", "yellow")
             case LimitReached() as event:
                 return paint(f"  ✗ limit {event.limit}: {event.value} of {event.cap}", "red")
             case Compacted() as event:

@@ -105,7 +105,10 @@ def carry(
     style = style_for(sys.stderr, args.color)
     # On one terminal the result says status and reason once more.
     shows_end = args.form != "text" or not sys.stdout.isatty()
-    progress = None if args.quiet else Progress(sys.stderr, style, shows_end=shows_end)
+    attended = is_terminal() and not args.yes_unattended
+    progress = None
+    if not args.quiet:
+        progress = Progress(sys.stderr, style, shows_end=shows_end, shows_questions=not attended)
     lines = _Lines() if args.form == "jsonl" else None
 
     def heard(seq: int, entry: Entry) -> None:
@@ -114,7 +117,6 @@ def carry(
         if lines is not None:
             lines.heard(seq, entry)
 
-    attended = is_terminal() and not args.yes_unattended
     launch = Launch(
         loaded=loaded,
         run=run,

@@ -18,7 +18,7 @@ from ooda.cli.style import Style, amount, table, when
 from ooda.cli.terminal import TerminalPerson, read_line
 from ooda.engines.local import Answer
 from ooda.errors import ConfigError, OodaError
-from ooda.events import ApprovalAsked, Entry, ModelFailed, ModelReplied, PhaseEntered, Resumed, RunStarted, Stopped
+from ooda.events import Entry, ModelFailed, ModelReplied, PhaseEntered, Resumed, RunStarted, Stopped
 from ooda.models.request import Attempt
 from ooda.runtime.commands import AskHuman
 
@@ -44,7 +44,7 @@ class Talker(TerminalPerson):
         super().__init__(session.user, style)
         self._session = session
         self._live: Live | None = None
-        self._progress = Progress(sys.stdout, style)
+        self._progress = Progress(sys.stdout, style, shows_questions=False)
         self._next = ""
         self._is_streaming = False
         self._reading: asyncio.Task[str | None] | None = None
@@ -107,7 +107,7 @@ class Talker(TerminalPerson):
                 self._progress.count(reply)
                 if not was_streamed and reply.content.text:
                     print(_printable(reply.content.text))
-            case RunStarted() | Resumed() | PhaseEntered() | ApprovalAsked() | Stopped():
+            case RunStarted() | Resumed() | PhaseEntered() | Stopped():
                 pass  # the person sees what these lead to
             case ModelFailed(error="cancelled" | "interrupted"):
                 pass  # it was the person who interrupted

@@ -98,6 +98,12 @@ class Home:
         found: list[dict[str, Any]] = self.ooda("runs", "list", "--json").json()
         return found
 
+    def copy(self, name: str) -> str:
+        """Make a bare copy of the remote as it was before any run; gives its path."""
+        path = self.folder / name
+        self.bench.git("clone", "--quiet", "--bare", "--single-branch", "--branch", "main", ".", str(path))
+        return str(path)
+
     def commits(self) -> list[str]:
         """Commits on the remote's feature branches beyond main."""
         branches = [name for name in self.bench.branches() if name != "main"]
