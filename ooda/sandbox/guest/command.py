@@ -18,7 +18,7 @@ from .minder import Confinement, Job, start_minder
 from .output import Keeper
 from .tree import descendants, kill_tree
 
-__all__ = ["Command", "Minder", "open_script"]
+__all__ = ["Command", "Minder", "no_process", "open_script"]
 
 _READ_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
@@ -228,9 +228,10 @@ class Command:
         """The wire form of how it ended, or of how far it is. Raises GuestError when it could not start."""
         killed = {"exit": None, "signal": int(signal.SIGKILL), "killed": 0}
         report = (self.minder.report or killed) if self.ended is not None else {}
+        if report.get("code") == "no_process":
+            raise no_process()
         if "error" in report:
-            code = "bad_cwd" if report.get("errno") else "internal"
-            raise GuestError(code, f"the command could not start: {report['error']}")
+            raise GuestError(report["code"], f"the command could not start: {report['error']}")
         now = self.ended or time.monotonic()
         return {
             "exit_code": report.get("exit"),
@@ -241,6 +242,13 @@ class Command:
             "output": self.keeper.render(),
             "duration_ms": int((now - self.started) * 1000),
         }
+
+
+def no_process() -> GuestError:
+    """The refusal at the process limit."""
+    return GuestError(
+        "no_process", "no process can be started: the sandbox's limit is reached; stop background processes"
+    )
 
 
 def open_script(text: str) -> int:

@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import Any
 
-from .command import Command, Minder, open_script
+from .command import Command, Minder, no_process, open_script
 from .files import display
 from .frames import VERSION, GuestError, encode
 from .loop import Loop
@@ -198,10 +198,7 @@ class Commands:
         try:
             return Minder(self._confinement, job)
         except OSError as error:
-            raise GuestError(
-                "no_process",
-                "no process can be started: the sandbox's limit is reached; stop background processes",
-            ) from error
+            raise no_process() from error
 
     def _prepare(self, now: float) -> None:
         try:

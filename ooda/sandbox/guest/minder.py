@@ -152,7 +152,7 @@ def start_minder(confinement: Confinement, job: Job | None) -> Started:
                 _become_minder(confinement, job, theirs.fileno(), output_writer, job_reader)
                 status = 0
             except BaseException as error:  # noqa: BLE001 - the last frame of a forked child: report, then _exit
-                _report({"error": f"{type(error).__name__}: {error}"})
+                _report(_failure(error))
             finally:
                 os._exit(status)
     finally:
@@ -160,6 +160,19 @@ def start_minder(confinement: Confinement, job: Job | None) -> Started:
             os.close(fd)
         theirs.close()
     return Started(pid, ours, output, job_writer)
+
+
+class NoDirectoryError(Exception):
+    """None of the directories to start in can be entered."""
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    """What stopped a command from starting, for the helper to tell apart."""
+    if isinstance(error, NoDirectoryError):
+        return {"error": str(error), "code": "bad_cwd"}
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        return {"error": "the process limit is reached", "code": "no_process"}
+    return {"error": f"{type(error).__name__}: {error}", "code": "internal"}
 
 
 def _report(facts: dict[str, Any]) -> None:
@@ -219,8 +232,7 @@ def _mind(confinement: Confinement, job: Job | None) -> None:
         try:
             _become_command(confinement, job)
         except BaseException as error:  # noqa: BLE001 - the last frame of a forked child: report, then _exit
-            number = error.errno if isinstance(error, OSError) else 0
-            os.write(failure_writer, json.dumps({"error": f"{error}", "errno": number}).encode())
+            os.write(failure_writer, json.dumps(_failure(error)).encode())
         finally:
             os._exit(70)
     for fd in (failure_writer, _OUTPUT_FD, *([_JOB_FD] if job is None else [])):
@@ -311,4 +323,4 @@ def _change_directory(cwds: list[str], workspace: str) -> None:
                 return
         except OSError as error:
             first = first or error
-    raise first or OSError(errno.ENOENT, "no working directory")
+    raise NoDirectoryError(str(first))
