@@ -231,7 +231,7 @@ class Command:
         if report.get("code") == "no_process":
             raise no_process()
         if "error" in report:
-            raise GuestError(report["code"], f"the command could not start: {report['error']}")
+            raise GuestError(str(report["code"]), f"the command could not start: {report['error']}")
         now = self.ended or time.monotonic()
         return {
             "exit_code": report.get("exit"),
