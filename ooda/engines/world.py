@@ -6,7 +6,7 @@ into outbox and activities. Knows nothing of agents: what is rendered and notice
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -14,7 +14,8 @@ import msgspec
 from ooda.errors import ConfigError
 from ooda.events import Notified
 from ooda.governance.grant import Grant
-from ooda.governance.model_door import Charge, ModelDoor
+from ooda.governance.model_door import ModelDoor
+from ooda.governance.model_spending import ModelSpending
 from ooda.governance.prices import PriceRow
 from ooda.governance.recorder import Intent, Recorder
 from ooda.models.request import Attempt, ModelAccess, ModelReply, ModelRequest
@@ -59,6 +60,7 @@ class LocalWorld:
     ) -> None:
         self._recorder = recorder
         self._door = door
+        door.notice = self.enqueue
         self._model = model
         self._schemas = schemas
         self._topic = topic
@@ -105,15 +107,11 @@ class LocalWorld:
             taken_ids=prompt.call_ids,
         )
 
-        async def send(grant: Grant, charge: Charge) -> ModelReply:
-            def attempted(attempt: Attempt) -> None:
-                if attempt.usage is not None:
-                    charge.cost_nano += self._door.price.cost_nano(attempt.usage)
-                    charge.tokens += attempt.usage.total_tokens
-                elif attempt.is_billable:
-                    charge.billable += 1
+        async def send(grant: Grant, spending: ModelSpending) -> ModelReply:
+            def attempted(attempt: Attempt) -> Awaitable[None] | None:
                 if self._on_attempt is not None:
                     self._on_attempt(attempt)
+                return spending.failed(attempt.usage, is_billable=attempt.is_billable, goes_on=attempt.goes_on)
 
             return await self._model.complete(request, grant, on_piece=self._on_piece, on_attempt=attempted)
 

@@ -10,34 +10,42 @@ HTTP: the request is a function that takes the grant.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from ooda.errors import (
+    BudgetExceededError,
     ConfigError,
     ContextOverflowError,
     CredentialError,
+    IntegrationError,
     ModelError,
     ModelOutputError,
     ModelUnavailableError,
+    RefusedError,
     UserError,
 )
-from ooda.events import Body, ModelAsked, ModelFailed, ModelReplied, ToolCall, Usage
+from ooda.events import Body, ModelAsked, ModelFailed, ModelReplied, Notified, ToolCall, Usage
 from ooda.governance.audit import AuditFact
-from ooda.governance.budget import Alert, Exceeded, Reservation, ReserveRequest
+from ooda.governance.budget import Alert, Exceeded, ReserveRequest
 from ooda.governance.grant import Grant, Mint
 from ooda.governance.ledger import Ledger
+from ooda.governance.model_spending import Books, ModelSpending, SharedBudget
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.prices import PriceRow
 from ooda.governance.recorder import Intent, Recorder
 from ooda.governance.sent_mark import SentMark
 from ooda.ids import effect_key
+from ooda.labels import TOOL
 from ooda.runtime.commands import CallModel
 from ooda.store import Tx
+from ooda.store.leases import check as check_lease
 
-__all__ = ["Charge", "ModelDoor", "Reply"]
+__all__ = ["ModelDoor", "Reply", "budget_notice"]
 
 _NANO = 1_000_000_000
 _HOLD_NS = 3600 * _NANO
@@ -74,16 +82,7 @@ class Reply(Protocol):
     def latency_ms(self) -> int: ...
 
 
-class Charge(msgspec.Struct):
-    """What failed attempts of one call cost; filled by the sender while it retries."""
-
-    billable: int = 0
-    """Attempts that were sent and whose usage is unknown: each is charged at the reservation."""
-    cost_nano: int = 0
-    tokens: int = 0
-
-
-Send = Callable[[Grant, Charge], Awaitable[Reply]]
+Send = Callable[[Grant, ModelSpending], Awaitable[Reply]]
 FailureKind = Literal[
     "unavailable", "overflow", "output", "credential", "budget", "refused", "cancelled", "interrupted"
 ]
@@ -93,9 +92,7 @@ class _Call(msgspec.Struct, frozen=True):
     """A model call under way."""
 
     ask: str
-    held: Reservation
-    tokens: int
-    """Upper guess of its input."""
+    spending: ModelSpending
     grant: Any
 
 
@@ -105,6 +102,9 @@ class ModelDoor:
     Args:
         sent: Where this machine notes what it sends. None where another machine may take the run up, which could not
             read it: every call then counts as sent from its intent on, and is charged when nobody ever settles it.
+        shared: Asked before anything is sent, where stores share a budget.
+        price_of: The price of a fallback model; raises ConfigError when nobody knows it.
+        notice: Writes with a notice what is delivered of it.
     """
 
     def __init__(
@@ -119,6 +119,9 @@ class ModelDoor:
         sent: SentMark | None,
         reads_only: Callable[[str], bool] = lambda tool: False,
         deadline_s: float = 600.0,
+        shared: SharedBudget | None = None,
+        price_of: Callable[[str], PriceRow] | None = None,
+        notice: Callable[[Tx, Notified], None] = lambda tx, notified: None,
     ) -> None:
         self.model = model
         self.price = price
@@ -129,7 +132,12 @@ class ModelDoor:
         self._ledger = ledger
         self._sent = sent
         self._reads_only = reads_only
+        self._shared = shared
+        self._price_of = price_of
+        self.notice = notice
         self._price_json = price.as_json()
+        self._under_way: _Call | None = None
+        self._books = Books(recorder.store, ledger, self._check_fence, self._fact, shared, sent)
 
     def switch(self, model: str, price: PriceRow) -> None:
         """Another model from the next call on."""
@@ -154,20 +162,18 @@ class ModelDoor:
         hold = self.price.worst_case_nano(tokens, command.reply_tokens)
         key = effect_key(recorder.state.run, seq, command.ask)
         now_ns = recorder.clock.now_ns()
-        held = self._ledger.reserve(
-            tx,
-            ReserveRequest(
-                key=key,
-                run=recorder.state.run,
-                scopes=self._policy.scopes,
-                cost_nano=hold,
-                tokens=tokens + command.reply_tokens,
-                now_ns=now_ns,
-                expires_ns=now_ns + _HOLD_NS,
-                price=self._price_json,
-                is_sent=self._sent is None,
-            ),
+        wanted = ReserveRequest(
+            key=key,
+            run=recorder.state.run,
+            scopes=self._policy.scopes,
+            cost_nano=hold,
+            tokens=tokens + command.reply_tokens,
+            now_ns=now_ns,
+            expires_ns=now_ns + _HOLD_NS,
+            price=self._price_json,
+            is_sent=self._sent is None,
         )
+        held = self._ledger.reserve(tx, wanted)
         if isinstance(held, Exceeded):
             return self._failure(command.ask, "budget", str(held))
         asked = ModelAsked(
@@ -181,7 +187,8 @@ class ModelDoor:
             reply_tokens=command.reply_tokens,
             reservation=key,
         )
-        call = _Call(command.ask, held, tokens, self._grant(command, key))
+        spending = ModelSpending(self._books, self.model, self.price, held, wanted, tokens)
+        call = _Call(command.ask, spending, self._grant(self.model, command.ask, command.prefix_hash, key))
 
         def also(tx: Tx) -> None:
             self._audit("allow", self.model, "reserve", f"{hold} nano-USD held")
@@ -191,25 +198,38 @@ class ModelDoor:
 
     async def _send(self, call: _Call, send: Send) -> Intent:
         """Mark the hold as sent, make the call, give the answer to record."""
-        if self._sent is not None:
-            self._sent.note(call.held.key)
-        charge = Charge()
+        self._under_way = call
         try:
-            reply = await send(call.grant, charge)
-        except (ModelError, UserError) as error:
-            return self._failed(call, error, charge)
-        return self._replied(call, reply, charge)
+            if (refused := await call.spending.begin()) is not None:
+                return self._failure(call.ask, "budget", str(refused), call.spending)
+            reply = await send(call.grant, call.spending)
+        except (ModelError, UserError, BudgetExceededError, IntegrationError) as error:
+            return self._failed(call, error)
+        return self._replied(call, reply)
 
-    def _grant(self, command: CallModel, key: str) -> Grant:
+    async def regrant(self, spent: Grant, model: str) -> Grant:
+        """The same call decided anew for another model: reserved at its own price, under a grant of its own.
+
+        Raises:
+            RefusedError: no call is under way under `spent`, or no budget covers the other model.
+            ConfigError: nobody knows the other model's price.
+        """
+        call = self._under_way
+        if call is None or call.ask != spent.call or not spent.is_spent or self._price_of is None:
+            raise RefusedError(f"no call is under way that model {model!r} could be asked instead for", model=model)
+        await call.spending.move(model, self._price_of(model))
+        return self._grant(model, spent.call, spent.arguments, call.spending.held.key)
+
+    def _grant(self, model: str, ask: str, arguments: str, key: str) -> Grant:
         recorder = self._recorder
         return self._mint.grant(
             kind="model",
             run=recorder.state.run,
             seq=recorder.state.next_seq,
-            call=command.ask,
-            tool=self.model,
-            definition=self.model,
-            arguments=command.prefix_hash,
+            call=ask,
+            tool=model,
+            definition=model,
+            arguments=arguments,
             operation=None,
             effect="keyed",
             key=key,
@@ -219,9 +239,9 @@ class ModelDoor:
             reservation=key,
         )
 
-    def _replied(self, call: _Call, reply: Reply, charge: Charge) -> Intent:
-        usage, cost = self._priced(reply.usage, call)
-        cost += charge.cost_nano + charge.billable * call.held.cost_nano
+    def _replied(self, call: _Call, reply: Reply) -> Intent:
+        spending = call.spending
+        usage, cost = spending.priced(reply.usage)
         event = ModelReplied(
             ask=call.ask,
             model=reply.model,
@@ -229,26 +249,25 @@ class ModelDoor:
             content=Body(reply.content or reply.refusal),
             calls=tuple(ToolCall(raw.id, raw.name, Body(raw.arguments)) for raw in reply.calls),
             usage=usage,
-            cost_nano=cost,
+            cost_nano=cost + spending.cost_nano,
             finish=reply.finish,
             latency_ms=reply.latency_ms,
         )
+
+        def also(tx: Tx) -> None:
+            self._told(spending.settle(tx, cost, usage.total_tokens))
+            self._audit("settle", spending.model, "charge", f"{event.cost_nano} nano-USD, {usage.total_tokens} tokens")
+
         return Intent(
             event,
             self._recorder.state.label,
-            also=lambda tx: self._settle(tx, call.held, cost, usage.total_tokens + charge.tokens),
+            also=also,
+            start=self._after,
+            is_repeatable=True,
             leads_to_reads=bool(reply.calls) and all(self._reads_only(raw.name) for raw in reply.calls),
         )
 
-    def _priced(self, usage: Usage | None, call: _Call) -> tuple[Usage, int]:
-        """What the reply used and costs; without a usage block, or with an impossible one, what was reserved."""
-        if usage is not None:
-            # Impossible counts are no counts: then the reservation is what is charged.
-            with contextlib.suppress(ModelOutputError):
-                return usage, self.price.cost_nano(usage)
-        return Usage(input_tokens=call.tokens), call.held.cost_nano
-
-    def _failed(self, call: _Call, error: Exception, charge: Charge) -> Intent:
+    def _failed(self, call: _Call, error: Exception) -> Intent:
         kind: FailureKind
         match error:
             case ContextOverflowError():
@@ -259,54 +278,103 @@ class ModelDoor:
                 kind = "unavailable"
             case CredentialError():
                 kind = "credential"
+            case BudgetExceededError():
+                kind = "budget"
             case _:
                 kind = "refused"
-        cost = charge.cost_nano + charge.billable * call.held.cost_nano
-        return self._failure(call.ask, kind, str(error), call.held, cost, charge.tokens)
+        return self._failure(call.ask, kind, str(error), call.spending)
 
-    def _failure(
-        self, ask: str, kind: FailureKind, message: str, held: Reservation | None = None, cost: int = 0, tokens: int = 0
-    ) -> Intent:
+    def _failure(self, ask: str, kind: FailureKind, message: str, spending: ModelSpending | None = None) -> Intent:
+        cost, tokens = (spending.cost_nano, spending.tokens) if spending is not None else (0, 0)
         event = ModelFailed(ask=ask, error=kind, message=message, cost_nano=cost, tokens=tokens)
 
         def also(tx: Tx) -> None:
-            if held is None:
+            if spending is not None:
+                self._told(spending.close(tx))
+            if kind in ("budget", "refused"):
                 self._audit("refuse", self.model, kind, self._recorder.redactor.redact(message).text)
             elif cost or tokens:
-                self._settle(tx, held, cost, tokens)
-            else:
-                self._ledger.release(tx, held.key)
+                self._audit("settle", self.model, "charge", f"{cost} nano-USD, {tokens} tokens of failed attempts")
 
-        return Intent(event, also=also)
+        return Intent(event, also=also, start=self._after if spending is not None else None, is_repeatable=True)
 
     def abandon(self, tx: Tx, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Intent:
         """Close a model call that was cut off: charged at its reservation when it had been sent, released when not."""
-        sent = self._sent.last() if self._sent is not None else ""
-        if sent and (held := self._ledger.find(tx, sent)) and held.state == "held":
-            self._ledger.mark_sent(tx, sent)
+        cost, tokens = self._expired(tx)
         left = self._ledger.close_open(tx, self._recorder.state.run)
-        return Intent(ModelFailed(ask=ask, error=kind, message=message, cost_nano=left.cost_nano, tokens=left.tokens))
+        event = ModelFailed(
+            ask=ask, error=kind, message=message, cost_nano=left.cost_nano + cost, tokens=left.tokens + tokens
+        )
+        return Intent(event, start=self._after, is_repeatable=True)
 
-    def _settle(self, tx: Tx, held: Reservation, cost: int, tokens: int) -> None:
-        self._told(self._ledger.settle_held(tx, held, cost, tokens))
-        self._audit("settle", self.model, "charge", f"{cost} nano-USD, {tokens} tokens")
+    def _expired(self, tx: Tx) -> tuple[int, int]:
+        """Mark the call as sent if it was; what it cost if its time ran out before the run was taken up."""
+        sent = self._sent.last() if self._sent is not None else ""
+        held = self._ledger.find(tx, sent) if sent else None
+        if held is None or self._sent is None:
+            return 0, 0
+        if held.state == "held":
+            self._ledger.mark_sent(tx, sent)
+        if held.state != "expired":
+            return 0, 0
+        self._sent.note("")  # told once
+        return held.cost_nano, held.tokens
+
+    @property
+    def _after(self) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """What follows a settlement once it is on disk."""
+        return self._tell_shared if self._shared is not None else None
+
+    async def _tell_shared(self) -> None:
+        # What cannot be told now is told before the next call, or when the store is opened again.
+        with contextlib.suppress(IntegrationError):
+            assert self._shared is not None
+            await self._shared.flush()
 
     def _told(self, alerts: tuple[Alert, ...]) -> None:
+        """Record thresholds that were passed, and tell people, in the transaction under way."""
         for alert in alerts:
             what = f"{alert.percent} % of {alert.measure} in window {alert.window}" if alert.percent else alert.message
             self._audit("alert", alert.scope or "clock", alert.kind, self._recorder.redactor.redact(what).text)
+            notified = budget_notice(alert)
+            self._recorder.join(Intent(notified, TOOL, also=partial(self._deliver, notified)))
+
+    def _deliver(self, notified: Notified, tx: Tx) -> None:
+        self.notice(tx, notified)
+
+    def _check_fence(self, tx: Tx) -> None:
+        check_lease(tx, self._recorder.state.run, self._recorder.fence)
 
     def _audit(self, action: str, subject: str, decision: str, reason: str) -> None:
         """Audit a fact; a `reason` with other words than our own and figures is redacted before."""
-        self._recorder.audit(
-            AuditFact(
-                at_ns=self._recorder.clock.now_ns(),
-                actor=self._policy.actor,
-                action=action,
-                run=self._recorder.state.run,
-                subject=subject,
-                decision=decision,
-                reason=reason,
-                details={},
-            )
+        self._recorder.audit(self._fact(action, subject, decision, reason))
+
+    def _fact(self, action: str, subject: str, decision: str, reason: str) -> AuditFact:
+        return AuditFact(
+            at_ns=self._recorder.clock.now_ns(),
+            actor=self._policy.actor,
+            action=action,
+            run=self._recorder.state.run,
+            subject=subject,
+            decision=decision,
+            reason=reason,
+            details={},
         )
+
+
+def budget_notice(alert: Alert) -> Notified:
+    """An alert as a notice; the same threshold of the same window is the same notice."""
+    severity = "critical" if alert.percent >= 95 or alert.kind == "clock_regression" else "warning"
+    if alert.kind == "clock_regression":
+        message, what = alert.message, alert.message
+    else:
+        unit = f"{alert.used / _NANO:.2f} of {alert.limit / _NANO:.2f} USD"
+        unit = unit if alert.measure == "cost_nano" else f"{alert.used} of {alert.limit} tokens"
+        message = f"{alert.percent} % of the budget of {alert.scope} in {alert.window} is spent: {unit}"
+        what = f"{alert.scope}|{alert.window}|{alert.measure}|{alert.percent}"
+    return Notified(
+        notice=f"budget-{hashlib.sha256(what.encode()).hexdigest()[:20]}",
+        kind_="budget_alert",
+        message=message,
+        details={"severity": severity, **msgspec.structs.asdict(alert)},
+    )

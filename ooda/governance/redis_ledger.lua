@@ -2,7 +2,7 @@
 --
 -- KEYS  1 mark of this server's data  2 unsent holds by their expiry  3 open holds of the store  4 the hold
 --       5.. the windows
--- ARGV  1 hold | sent | close  2 store  3 a fresh mark  4 cost  5 tokens  6 force, 0 or 1
+-- ARGV  1 hold | again | sent | close  2 store  3 a fresh mark  4 cost  5 tokens  6 force, 0 or 1
 --       7 how long a hold stands that is not sent, ms
 --       8.. six for each window: cap of cost, cap of tokens (empty: none), revision, spent cost, spent tokens of the
 --           store, for how long the window is kept, ms
@@ -124,6 +124,13 @@ for _, hold in ipairs(redis.call('ZRANGEBYSCORE', holds, '-inf', now, 'LIMIT', 0
 for _, window in ipairs(windows) do publish(window) end
 
 if op == 'hold' then return take() end
+if op == 'again' then
+    -- Another attempt at a call that was charged for the one before: it has to fit once more. It is about to be sent.
+    free(KEYS[4])
+    local answer = take()
+    redis.call('ZREM', holds, KEYS[4])
+    return answer
+end
 if op == 'sent' then
     if redis.call('EXISTS', KEYS[4]) == 0 then return {'gone', mark} end
     -- From here on it stands until its store closes it, or its windows are over: it may have been billed.

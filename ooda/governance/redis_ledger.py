@@ -31,7 +31,7 @@ __all__ = ["Command", "Held", "RedisBudget", "Script", "held_in"]
 
 T = TypeVar("T")
 
-Op = Literal["hold", "sent", "close"]
+Op = Literal["hold", "again", "sent", "close"]
 
 _MS: Final = 1_000_000
 _HOUR_MS: Final = 3_600_000
@@ -109,7 +109,7 @@ class Script:
         arguments += ["1" if force else "0", str(_UNSENT_MS)]
         for window in held.windows:
             for cap in (window.cap_cost, window.cap_tokens):
-                arguments.append(str(LARGEST if cap is None and op == "hold" else "" if cap is None else cap))
+                arguments.append("" if cap is None and op == "close" else str(LARGEST if cap is None else cap))
             arguments += [str(window.revision), str(window.spent_cost), str(window.spent_tokens)]
             arguments.append(str(self._kept_ms(window.span, now_ns)))
         return Command(keys, arguments)
@@ -222,14 +222,15 @@ class RedisBudget:
             RefusedError: there is no such open reservation.
         """
         await self.flush()
-        held = await self._read(lambda tx: held_in(tx, key))
-        if held is None or not held.is_open:
-            raise RefusedError(f"there is no open reservation {key!r} to hold in the shared budget", key=key)
-        answer = await self._call("hold", held)
-        refused = self._script.refusal(held, answer)
-        if refused is None:
-            self._own.add(key)
-        return refused
+        return await self._taken("hold", key)
+
+    async def again(self, key: str) -> Exceeded | None:
+        """Take the hold of a call anew for its next attempt, after the ledger was charged for the one before.
+
+        Raises:
+            IntegrationError, RefusedError: as `hold`.
+        """
+        return await self._taken("again", key)
 
     async def sent(self, key: str) -> bool:
         """Note that the call is about to leave; False when its hold is gone, and nothing may be sent under it.
@@ -260,6 +261,17 @@ class RedisBudget:
     async def close(self) -> None:
         """Let go of the connection."""
         await self._client.aclose()
+
+    async def _taken(self, op: Op, key: str) -> Exceeded | None:
+        held = await self._read(lambda tx: held_in(tx, key))
+        if held is None or not held.is_open:
+            raise RefusedError(f"there is no open reservation {key!r} to hold in the shared budget", key=key)
+        refused = self._script.refusal(held, await self._call(op, held))
+        if refused is None:
+            self._own.add(key)
+        else:
+            self._own.discard(key)
+        return refused
 
     async def _close(self, keys: Iterable[str]) -> int:
         closed = 0

@@ -15,7 +15,7 @@ from ooda.errors import ConfigError
 from ooda.governance.grant import Grant
 from ooda.models.failures import AttemptFailure
 from ooda.models.reply import Asked
-from ooda.models.request import Attempt, ModelReply, ModelRequest
+from ooda.models.request import ModelReply, ModelRequest, OnAttempt
 from ooda.models.retry import RetryPolicy, Try, run_attempts
 
 __all__ = ["Backend", "Body", "Dialect", "OnPiece", "body_of", "dialect_for"]
@@ -111,7 +111,7 @@ class Backend(ABC):
         grant: Grant,
         *,
         on_piece: OnPiece = None,
-        on_attempt: Callable[[Attempt], None] | None = None,
+        on_attempt: OnAttempt | None = None,
     ) -> ModelReply:
         """See `ModelAccess.complete`."""
         if request.model != self._name:

@@ -12,7 +12,7 @@ import msgspec
 
 from ooda.errors import ConfigError, ModelUnavailableError
 from ooda.governance.grant import Grant
-from ooda.models.request import Attempt, ModelAccess, ModelReply, ModelRequest
+from ooda.models.request import Attempt, ModelAccess, ModelReply, ModelRequest, OnAttempt
 
 __all__ = ["FallbackModel", "Regrant"]
 
@@ -53,21 +53,20 @@ class FallbackModel:
         grant: Grant,
         *,
         on_piece: Callable[[str], None] | None = None,
-        on_attempt: Callable[[Attempt], None] | None = None,
+        on_attempt: OnAttempt | None = None,
     ) -> ModelReply:
         """See `ModelAccess.complete`; `attempts` counts those of all models asked."""
         failed = 0
 
-        def count(attempt: Attempt) -> None:
+        def count(attempt: Attempt) -> Awaitable[None] | None:
             nonlocal failed
             failed += 1
-            if on_attempt is not None:
-                on_attempt(attempt)
+            return on_attempt(attempt) if on_attempt is not None else None
 
         unavailable: list[ModelUnavailableError] = []
         for member in self._members:
             if unavailable:
-                grant = await self._regrant(grant, member.name)
+                grant = await self._regrant(grant, member.name)  # the attempts so far are charged by then
                 request = msgspec.structs.replace(request, model=member.name)
             try:
                 reply = await member.complete(request, grant, on_piece=on_piece, on_attempt=count)

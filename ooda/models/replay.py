@@ -13,7 +13,7 @@ import msgspec
 
 from ooda.errors import DivergenceError, OodaError
 from ooda.governance.grant import Grant
-from ooda.models.request import Attempt, ModelReply, ModelRequest
+from ooda.models.request import ModelReply, ModelRequest, OnAttempt
 
 __all__ = ["RecordedReply", "ReplayModel"]
 
@@ -94,7 +94,7 @@ class ReplayModel:
         grant: Grant,
         *,
         on_piece: Callable[[str], None] | None = None,
-        on_attempt: Callable[[Attempt], None] | None = None,
+        on_attempt: OnAttempt | None = None,
     ) -> ModelReply:
         """The recorded reply to the request announced last. Raises as recorded, or DivergenceError when none was."""
         grant.spend(request.model, kind="model")

@@ -8,7 +8,7 @@ neighbours can name these types for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from typing import Literal, Protocol
 
@@ -17,7 +17,7 @@ import msgspec
 from ooda.events import Usage
 from ooda.governance.grant import Grant
 
-__all__ = ["Attempt", "Finish", "ModelAccess", "ModelReply", "ModelRequest", "RawCall"]
+__all__ = ["Attempt", "Finish", "ModelAccess", "ModelReply", "ModelRequest", "OnAttempt", "RawCall"]
 
 Finish = Literal["stop", "tool_calls", "length", "content_filter", "refusal"]
 """Why a reply ended, the same word for every provider."""
@@ -98,6 +98,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: int = 0
     wait_s: float = 0.0
     """Seconds until the next attempt; 0 when there is none."""
+    goes_on: bool = False
+    """Whether the same model is asked once more."""
+
+
+OnAttempt = Callable[[Attempt], Awaitable[None] | None]
+"""Told of an attempt. Where another one follows, what it gives is awaited before: charging may take a while."""
 
 
 class ModelAccess(Protocol):
@@ -114,7 +120,7 @@ class ModelAccess(Protocol):
         grant: Grant,
         *,
         on_piece: Callable[[str], None] | None = None,
-        on_attempt: Callable[[Attempt], None] | None = None,
+        on_attempt: OnAttempt | None = None,
     ) -> ModelReply:
         """The model's reply; spends `grant` first.
 

@@ -15,7 +15,7 @@ import msgspec
 
 from ooda.governance.grant import Grant
 from ooda.models.failures import AttemptFailure, Sort, unreachable
-from ooda.models.request import Attempt, ModelReply, ModelRequest
+from ooda.models.request import Attempt, ModelReply, ModelRequest, OnAttempt
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -65,7 +65,7 @@ async def run_attempts(
     *,
     policy: RetryPolicy,
     who: str,
-    on_attempt: Callable[[Attempt], None] | None,
+    on_attempt: OnAttempt | None,
 ) -> ModelReply:
     """Spend the grant, then ask until there is a reply or no point in asking again.
 
@@ -90,7 +90,7 @@ class _Call:
         once: Callable[[Try], Awaitable[ModelReply]],
         policy: RetryPolicy,
         who: str,
-        on_attempt: Callable[[Attempt], None] | None,
+        on_attempt: OnAttempt | None,
     ) -> None:
         self._once, self._policy, self._who, self._on_attempt = once, policy, who, on_attempt
         self._model = request.model
@@ -139,8 +139,10 @@ class _Call:
         def is_last(state: RetryCallState) -> bool:
             return self._is_last(_failure_of(state), state.attempt_number, state.upcoming_sleep)
 
-        def report(state: RetryCallState) -> None:
-            self._report(_failure_of(state), state.upcoming_sleep)
+        async def report(state: RetryCallState) -> None:
+            charging = self._report(_failure_of(state), state.upcoming_sleep, goes_on=True)
+            if charging is not None:
+                await charging
 
         failed: AttemptFailure | None = first
 
@@ -173,21 +175,23 @@ class _Call:
         tried = f"{self._number} attempts in {self._clock() - self._began:.1f} s"
         return failure.to_error(f" ({tried})" if self._number > 1 else "")
 
-    def _report(self, failure: AttemptFailure, wait_s: float) -> None:
-        if self._on_attempt is not None:
-            self._on_attempt(
-                Attempt(
-                    number=self._number,
-                    model=self._model,
-                    sent=failure.sent,
-                    is_billable=failure.is_billable,
-                    status=failure.status,
-                    problem=failure.message,
-                    usage=failure.usage,
-                    latency_ms=self._latency_ms(),
-                    wait_s=wait_s,
-                )
+    def _report(self, failure: AttemptFailure, wait_s: float, *, goes_on: bool = False) -> Awaitable[None] | None:
+        if self._on_attempt is None:
+            return None
+        return self._on_attempt(
+            Attempt(
+                number=self._number,
+                model=self._model,
+                sent=failure.sent,
+                is_billable=failure.is_billable,
+                status=failure.status,
+                problem=failure.message,
+                usage=failure.usage,
+                latency_ms=self._latency_ms(),
+                wait_s=wait_s,
+                goes_on=goes_on,
             )
+        )
 
     def _latency_ms(self) -> int:
         return round((self._clock() - self._attempt_began) * 1000)

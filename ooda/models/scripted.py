@@ -12,7 +12,7 @@ from ooda.errors import ModelOutputError
 from ooda.events import Usage
 from ooda.governance.grant import Grant
 from ooda.models.reply import Asked, to_reply
-from ooda.models.request import Attempt, ModelReply, ModelRequest
+from ooda.models.request import ModelReply, ModelRequest, OnAttempt
 
 __all__ = ["Script", "ScriptedModel", "say"]
 
@@ -72,7 +72,7 @@ class ScriptedModel:
         grant: Grant,
         *,
         on_piece: Callable[[str], None] | None = None,
-        on_attempt: Callable[[Attempt], None] | None = None,
+        on_attempt: OnAttempt | None = None,
     ) -> ModelReply:
         """See `ModelAccess.complete`.
 
