@@ -38,7 +38,11 @@ def httpx_floor(root: str) -> Conversation:
             "function": {
                 "name": "act",
                 "description": "do it",
-                "parameters": {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
+                "parameters": {
+                    "type": "object",
+                    "properties": {"command": {"type": "string"}},
+                    "required": ["command"],
+                },
             },
         }
     ]
@@ -104,9 +108,7 @@ def ooda(root: str) -> Conversation:
             brief=Body(f"Do {steps} steps."),
             traits={"act": act.traits},
         )
-        lease = await session.store.write(
-            lambda tx: leases.take(tx, run, "bench", 600, session.clock.now_ns())
-        )
+        lease = await session.store.write(lambda tx: leases.take(tx, run, "bench", 600, session.clock.now_ns()))
         recorder = Recorder(
             run=run,
             loop=Loop(agent),
@@ -124,9 +126,7 @@ def ooda(root: str) -> Conversation:
             scopes=(Scope("global"), Scope("agent", "bench"), Scope("task", run, cap), Scope("run", run, cap)),
         )
         toolbox = BoundToolbox((act,), ToolRoom(run=run, clock=session.clock))
-        gate = Gate(
-            recorder=recorder, toolbox=toolbox, policy=policy, ids=session.ids, outputs=FolderSpool(Path(home))
-        )
+        gate = Gate(recorder=recorder, toolbox=toolbox, policy=policy, ids=session.ids, outputs=FolderSpool(Path(home)))
         door = ModelDoor(
             recorder=recorder,
             mint=gate.mint,

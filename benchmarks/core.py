@@ -1,4 +1,4 @@
-"""`make bench`: what a step costs, beside the httpx floor, in interleaved rounds. Prints a table; fails when a goal is missed.
+"""`make bench`: what a step costs beside the httpx floor, in interleaved rounds; fails when a goal is missed.
 
 CPU, not wall time: other work on the machine moves the clock, not the seconds of CPU. A ratio is taken within one
 round and the median of the rounds is judged.
