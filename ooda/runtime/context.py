@@ -7,6 +7,7 @@ their completion in the journal. Bodies kept as blobs are opened through `text_o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -248,4 +249,10 @@ def _normalised(value: Any) -> Any:
 
 def request_digest(prompt: Prompt, tools: bytes) -> str:
     """What a replay compares: the chained normalised messages and the tools shown."""
-    return hashlib.sha256(prompt.digest.encode() + canonical(tools.decode())).hexdigest()
+    return hashlib.sha256(prompt.digest.encode() + _as_json_text(tools)).hexdigest()
+
+
+@functools.lru_cache(maxsize=16)
+def _as_json_text(tools: bytes) -> bytes:
+    """Kept, as a phase shows the same kilobytes of tools at every call."""
+    return canonical(tools.decode())
