@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+
+import pexpect
 
 from ooda.models.scripted import say
 from tests.cli.home import FINISH, MEND, NO_WALL, PLAN, Home
@@ -70,3 +73,27 @@ def test_a_no_and_its_reason_reach_the_agent_and_a_stop_ends_the_run(home: Make)
     assert there.ooda("runs", "resume", run, *settings).code == 75  # what was asked is asked again
     (third,) = there.ooda("approvals", "list", "--json").json()
     assert (third["shown"], third["id"] != second["id"]) == (second["shown"], True)
+
+
+def test_at_a_terminal_the_question_is_put_inline(home: Make) -> None:
+    """The call waits for the answer and the run goes on in the same process; the end is told once."""
+    there = home([PLAN, ECHO, MEND, FINISH])
+    rules = there.write("rules.toml", RULES)
+    terminal = pexpect.spawn(
+        sys.executable,
+        ["-m", "ooda", "run", there.task(), *NO_WALL, "--set", f"governance.rules_file={rules}"],
+        cwd=str(there.folder),
+        env=there.environ | {"NO_COLOR": "1"},
+        encoding="utf-8",
+        timeout=60,
+    )
+    terminal.expect_exact("[s]top the run: ")
+    assert "Asked because a person looks at every echo." in terminal.before
+    assert "waits for a person" not in terminal.before
+    terminal.sendline("y")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert "4 run_shell_command echo hi ✓ [exit code 0" in terminal.before
+    assert terminal.before.count("success: ") == 1
+    assert len(there.commits()) == 1
