@@ -26,7 +26,8 @@ def list_waiting(args: argparse.Namespace) -> int:
         return 0
     style = style_for(sys.stdout, args.color)
     for approval in found:
-        print(style(f"{approval.id}", "bold") + f" · {approval.run} · until {when(approval.expires_ns)}")
+        until = f" · until {when(approval.expires_ns)}" if approval.expires_ns < approvals.NEVER_NS else ""
+        print(style(f"{approval.id}", "bold") + f" · {approval.run}{until}")
         print(approval.shown + "\n")
     if not found:
         print("Nothing waits for a person.")

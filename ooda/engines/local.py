@@ -13,8 +13,9 @@ from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
 
-from ooda.errors import OodaError
+from ooda.errors import OodaError, RefusedError
 from ooda.events import (
+    RUNTIME,
     ApprovalAnswered,
     Body,
     Notified,
@@ -401,7 +402,8 @@ class LocalEngine:
             await self._abandon("interrupted", "the run was interrupted during this call")
         for call in self.state.open_started:
             if call.waiting:
-                await self._take_answer(call)
+                if not await self._take_answer(call):
+                    await self._probe_again(call)
                 continue
             if call.tool.startswith("spawn:"):
                 continue  # the child's id is made of ours, so starting it again finds it
@@ -442,16 +444,29 @@ class LocalEngine:
                 )
                 await self._recorder.record(self._gate.ask_decision(proposed, shown))
 
+    async def _probe_again(self, call: OpenCall) -> None:
+        """What nobody could tell before may show now (the remote answers again): then nobody needs to be asked."""
+        answer = await self._gate.probe(self._proposed(CallTool(call.call, call.tool, call.arguments)), call.key)
+        if answer == "unknown":
+            return
+        found = ApprovalAnswered(approval=call.waiting, call=call.call, answer=answer, by=RUNTIME)
+        try:
+            await self._recorder.record(self._gate.answer(found))
+        except RefusedError:  # a person answered while the outside was asked
+            await self._take_answer(call)
+
     async def _interrupted_call(
         self, call: OpenCall, outcome: Literal["not_repeated", "did_not", "unknown"], text: str
     ) -> None:
         closed = ToolInterrupted(call=call.call, tool=call.tool, outcome=outcome, text=Body(text))
         await self._recorder.record(Intent(closed, TOOL))
 
-    async def _take_answer(self, call: OpenCall) -> None:
-        """Bring an answer that was given outside this process (or an expiry) into the journal."""
-        if (answered := self._gate.answer_in_store(call)) is not None:
-            await self._recorder.record(answered)
+    async def _take_answer(self, call: OpenCall) -> bool:
+        """Bring an answer that was given outside this process (or an expiry) into the journal; False while it waits."""
+        if (answered := self._gate.answer_in_store(call)) is None:
+            return False
+        await self._recorder.record(answered)
+        return True
 
     async def _abandon(self, kind: Literal["interrupted", "cancelled"], reason: str) -> Recorded:
         """Close the open model call and its reservation, in one transaction."""

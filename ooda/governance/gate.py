@@ -196,7 +196,9 @@ class Gate:
         if not call.approval:
             return False
         row = self.recorder.read(lambda tx: approvals.find(tx, call.approval))
-        if row is None or row.used_ns is not None or row.state not in ("approve", "modify"):
+        if row is None or row.state not in ("approve", "modify"):
+            return False
+        if row.used_ns is not None and not self._has_begun(call.call):
             return False
         allowed = row.arguments.encode()
         if row.state == "modify" and row.edited_arguments is not None:
@@ -211,6 +213,10 @@ class Gate:
             policy=row.policy,
         )
         return asked == self._binding(call, tool, parsed, targets)
+
+    def _has_begun(self, call: str) -> bool:
+        """Whether an open call was begun before: made again after an interruption, it is the same effect still."""
+        return any(known.call == call and known.key for known in self.recorder.state.calls)
 
     # -- what the verdict leads to ----------------------------------------------------------------------
 
@@ -238,7 +244,7 @@ class Gate:
         tool, parsed = self._known(call)
         approval = self._ids.new("apr")
         now_ns = self.recorder.clock.now_ns()
-        expires_ns = now_ns + self.policy.approval_ttl_s * _NANO
+        expires_ns = now_ns + self.policy.approval_ttl_s * _NANO if ask == "action" else approvals.NEVER_NS
         targets = tool.targets(parsed)
         binding = self._binding(call, tool, parsed, targets)
         row = approvals.Approval(
@@ -265,7 +271,12 @@ class Gate:
             self._audit("ask", tool.name, ask, shown.partition("\n")[0])
 
         event = ApprovalAsked(
-            approval=approval, call=call.call, tool=tool.name, ask=ask, shown=Body(shown), expires_at_ns=expires_ns
+            approval=approval,
+            call=call.call,
+            tool=tool.name,
+            ask=ask,
+            shown=Body(shown),
+            expires_at_ns=expires_ns if ask == "action" else 0,
         )
         return Intent(event, TOOL, also=also)
 
@@ -359,7 +370,10 @@ class Gate:
         return Intent(returned, outcome.label, also=lambda tx: self._audit("return", grant.tool, returned.status, ""))
 
     def _begin(self, tx: Tx, grant: Grant, rule: str) -> None:
-        if grant.approval and not approvals.use(tx, grant.approval, grant.arguments, self.recorder.clock.now_ns()):
+        is_used = grant.approval and not approvals.use(
+            tx, grant.approval, grant.arguments, self.recorder.clock.now_ns()
+        )
+        if is_used and not self._has_begun(grant.call):
             raise RefusedError(f"approval {grant.approval} was used before; ask again for a second `{grant.tool}`")
         self._audit("allow", grant.tool, "allow", rule, targets=list(grant.targets), key=grant.key)
 

@@ -10,6 +10,7 @@ import hashlib
 import msgspec
 
 from ooda.events import (
+    RUNTIME,
     ApprovalAnswered,
     Body,
     CallRefused,
@@ -69,6 +70,8 @@ def words_of(answered: ApprovalAnswered) -> str:
     match answered.answer:
         case "reject":
             return f"A person ({answered.by}) refused this call" + (f": {answered.note}" if answered.note else ".")
+        case "happened" if answered.by == RUNTIME:
+            return "It was found out that this call had its effect before the interruption."
         case "happened":
             return f"A person ({answered.by}) confirmed that this call had its effect before the interruption."
         case _:

@@ -14,7 +14,10 @@ from ooda.clock import to_rfc3339
 from ooda.errors import RefusedError
 from ooda.store.tx import Tx, columns, records
 
-__all__ = ["Answer", "Approval", "answer", "find", "insert", "use", "waiting"]
+__all__ = ["NEVER_NS", "Answer", "Approval", "answer", "find", "insert", "use", "waiting"]
+
+NEVER_NS = 2**63 - 1
+"""Expiry of a question that waits as long as it takes: what happened outside does not become known by itself."""
 
 Answer = Literal["approve", "modify", "reject", "stop", "expired", "happened", "did_not"]
 

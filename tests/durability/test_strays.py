@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -57,8 +58,12 @@ async def test_a_new_owner_ends_the_git_of_the_one_before(tmp_path: Path) -> Non
     first = WorkRepo(tmp_path / "git", tmp_path / "work")
     await first.adopt()
     first.close()
-    stray = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)", f"--git-dir={tmp_path / 'git'}"], start_new_session=True
+    stray = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "import time; time.sleep(60)",
+        f"--git-dir={tmp_path / 'git'}",
+        start_new_session=True,
     )
     until(lambda: bool(gits(tmp_path / "git")))
 
@@ -66,4 +71,4 @@ async def test_a_new_owner_ends_the_git_of_the_one_before(tmp_path: Path) -> Non
     await second.head()
     second.close()
 
-    assert stray.wait(5) == -signal.SIGKILL
+    assert await asyncio.wait_for(stray.wait(), 5) == -signal.SIGKILL
