@@ -10,7 +10,6 @@ import msgspec
 
 from ooda import __version__
 from ooda.api.cassette import Cassette, export_lines, load_cassette
-from ooda.api.kinds import agent_for, tools_of
 from ooda.api.session import Session
 from ooda.errors import ConfigError, JournalError, nearest
 from ooda.events import Body, Entry, RunStarted, ToolStarted
@@ -20,12 +19,9 @@ from ooda.runtime.journal import event_of, verify
 from ooda.runtime.loop import Loop
 from ooda.runtime.replay import ReplayReport, replay
 from ooda.runtime.state import RunState
-from ooda.sandbox import reap
 from ooda.store import Tx, is_alive, leases, runs
 from ooda.store.runs import RunSummary
 from ooda.task import Task, parse_task
-from ooda.tools.room import ToolRoom
-from ooda.tools.toolbox import BoundToolbox
 
 __all__ = [
     "entries_of",
@@ -140,6 +136,8 @@ def state_of(session: Session, run: str) -> RunState:
 
 def remove_leavings(session: Session) -> tuple[str, ...]:
     """Remove what killed processes of this user left of their sandboxes; gives the sandboxes' names."""
+    from ooda.sandbox import reap
+
     return asyncio.run(reap(session.places.cache))
 
 
@@ -174,6 +172,11 @@ def replay_run(session: Session, what: str) -> ReplayReport:
 
 
 def _replayed(session: Session, run: str, entries: list[Entry], text: Callable[[Body], str]) -> ReplayReport:
+    # Agents and tools are heavy, and those who only list or answer do without.
+    from ooda.api.kinds import tools_of
+    from ooda.tools.room import ToolRoom
+    from ooda.tools.toolbox import BoundToolbox
+
     started = _started(run, entries)
     task = parse_task(msgspec.json.decode(text(started.task)), f"task of {run}").task
     toolbox = BoundToolbox(tools_of(task), ToolRoom(run=run, clock=session.clock))
@@ -182,6 +185,8 @@ def _replayed(session: Session, run: str, entries: list[Entry], text: Callable[[
 
 def _agent_of(session: Session, task: Task, started: RunStarted) -> AgentSpec:
     """The agent of a recorded run, as it was told."""
+    from ooda.api.kinds import agent_for
+
     return msgspec.structs.replace(agent_for(session.settings, task), rules=started.rules, brief=started.brief)
 
 

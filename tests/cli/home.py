@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import msgspec
+
+from ooda.api.runs import summaries
 from ooda.models.scripted import say
 from ooda.testing.provider import Behaviour, ScriptedProvider
 from ooda.testing.runs import RunBench
@@ -94,8 +97,9 @@ class Home:
         return self.ooda("run", self.task(**changes), *NO_WALL, *arguments)
 
     def runs(self) -> list[dict[str, Any]]:
-        """Every run of this home, the newest first."""
-        found: list[dict[str, Any]] = self.ooda("runs", "list", "--json").json()
+        """Every run of this home, the newest first, as `ooda runs list --json` gives them."""
+        with self.bench.session() as session:
+            found: list[dict[str, Any]] = msgspec.to_builtins(summaries(session, limit=100))
         return found
 
     def copy(self, name: str) -> str:
