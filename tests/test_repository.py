@@ -200,7 +200,7 @@ def test_a_service_that_does_not_run_says_how_to_start_it(tmp_path: Path) -> Non
     environ = {
         "PATH": os.environ["PATH"],
         "SERVICES_DIR": str(tmp_path / "a b"),
-        "OODA_DOCKER_DIR": str(tmp_path / "d"),
+        "SERVICES_DOCKER_DIR": str(tmp_path / "d"),
     }
     services = ROOT / "scripts" / "services"
     for name in ("docker", "postgres", "redis", "nats"):
