@@ -11,7 +11,7 @@ import ssl
 from pathlib import Path
 
 from ooda.errors import SandboxError
-from ooda.sandbox.root import HOST_CA_BUNDLE
+from ooda.sandbox.root import host_certificates
 
 __all__ = ["make_authority"]
 
@@ -47,8 +47,8 @@ def _load(folder: Path) -> tuple[ssl.SSLContext, Path]:
     context.load_cert_chain(folder / "host.pem", folder / "host.key")
     context.set_alpn_protocols(["http/1.1"])  # what the proxy reads
     bundle = folder / "ca-bundle.pem"
-    known = Path(ssl.get_default_verify_paths().cafile or HOST_CA_BUNDLE)
-    bundle.write_bytes((known.read_bytes() if known.exists() else b"") + (folder / "ca.pem").read_bytes())
+    known = host_certificates()
+    bundle.write_bytes((b"" if known is None else known.read_bytes()) + (folder / "ca.pem").read_bytes())
     bundle.chmod(0o644)
     return context, bundle
 

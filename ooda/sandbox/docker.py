@@ -179,6 +179,7 @@ def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, A
     own = f"uid={owner.uid},gid={owner.gid},nosuid,nodev"
     host_config: dict[str, Any] = {
         "AutoRemove": True,
+        "Init": False,  # the helper is the first process, whatever the engine's default
         "NetworkMode": "none",
         "Dns": ["127.0.0.1"],  # else the engine copies the host's resolv.conf in
         "CapDrop": ["ALL"],
@@ -188,7 +189,6 @@ def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, A
         "IpcMode": "private",
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
-        "MemorySwappiness": 0,
         "PidsLimit": limits.pids,
         "CpuPeriod": CPU_PERIOD_US,
         "CpuQuota": limits.cpus * CPU_PERIOD_US,

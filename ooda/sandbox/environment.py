@@ -23,7 +23,7 @@ from ooda.sandbox.guest.shell import base_environment
 from ooda.sandbox.opening import ignore_audit, open_sandbox
 from ooda.sandbox.ownership import Owner, hand_over, owner_for
 from ooda.sandbox.protocol import Bind, ExecResult, SandboxSpec
-from ooda.sandbox.root import HOME
+from ooda.sandbox.root import HOME, find_interpreter
 
 __all__ = ["LOCKFILES", "Environment", "prepare_environment"]
 
@@ -93,7 +93,9 @@ async def prepare_environment(
 
 
 def _key(spec: SandboxSpec, setup: Sequence[str], lockfiles: Sequence[str]) -> str:
-    digest = hashlib.sha256(msgspec.json.encode([list(setup), spec.image, dict(spec.env), os.uname().machine]))
+    # A virtual environment is bound to the interpreter it was made with: the root's, when no image is named.
+    root = spec.image or str(Path(find_interpreter().path).resolve())
+    digest = hashlib.sha256(msgspec.json.encode([list(setup), root, dict(spec.env), os.uname().machine]))
     for name in sorted(lockfiles):
         path = spec.workspace / name
         if path.is_file() and not path.is_symlink():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +46,11 @@ async def open_sandbox(spec: SandboxSpec, *, cache_dir: Path, audit: Audit = ign
         SandboxError: no wall works; the message says for each which probe failed and what mends it.
         ConfigError: `spec.network` names something that is not a host.
     """
+    if sys.platform != "linux":
+        raise SandboxError(
+            "the sandbox is made of Linux namespaces, whichever backend; run this inside a Linux machine or container",
+            probe="linux",
+        )
     if not spec.workspace.is_dir():
         raise SandboxError(f"the workspace {spec.workspace} is not a folder; make it before opening a sandbox")
     spec = msgspec.structs.replace(spec, workspace=await asyncio.to_thread(spec.workspace.resolve))

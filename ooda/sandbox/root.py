@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+import ssl
 import sys
 import tarfile
 from pathlib import Path
@@ -23,12 +25,12 @@ __all__ = [
     "EGRESS_SOCKET",
     "GUEST",
     "HOME",
-    "HOST_CA_BUNDLE",
     "INTERPRETERS",
     "STATE_DIR",
     "Interpreter",
     "find_interpreter",
     "host_binds",
+    "host_certificates",
     "tiny_root",
 ]
 
@@ -41,9 +43,9 @@ EGRESS_SOCKET = "/.ooda/egress.sock"
 
 CA_BUNDLE = "/.ooda/ca-bundle.pem"
 """Where the certificates are bound that a sandbox with credentials must trust."""
-HOST_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 INTERPRETERS = ("/usr/bin/python3", "/usr/local/bin/python3")
+_OLDEST_MINOR = 9
 
 _FOLDERS = {
     "etc": 0o755,
@@ -92,10 +94,21 @@ class Interpreter(msgspec.Struct, frozen=True):
     bind: Bind | None = None
 
 
+def host_certificates() -> Path | None:
+    """The file of certificates that this machine trusts, None where there is none."""
+    usual = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+    for name in (ssl.get_default_verify_paths().cafile, *usual):
+        if name is not None and Path(name).is_file():
+            return Path(name)
+    return None
+
+
 def find_interpreter() -> Interpreter:
     """A Python of the host for the helper: one in /usr, else the one that runs us, bound where it lies."""
     for path in INTERPRETERS:
-        if Path(path).exists():
+        version = re.match(r"python3\.(\d+)", Path(path).resolve().name)
+        too_old = version is not None and int(version[1]) < _OLDEST_MINOR
+        if Path(path).exists() and not too_old:
             return Interpreter(path)
     prefix = Path(sys.base_prefix).resolve()
     executable = prefix / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"

@@ -5,6 +5,7 @@ its folder, its proxy. What is made here is recorded first and removed by `regis
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from ooda.sandbox.authority import make_authority
 from ooda.sandbox.cgroups import planned_cgroups
 from ooda.sandbox.egress import Audit, EgressProxy
 from ooda.sandbox.egress_rules import AllowList
-from ooda.sandbox.owners import Mark
+from ooda.sandbox.owners import Mark, this_process
 from ooda.sandbox.ownership import Owner, hand_over, owner_for
 from ooda.sandbox.protocol import Backend, Bind, SandboxSpec
 from ooda.sandbox.registry import Entry, clean_up, register
-from ooda.sandbox.root import CA_BUNDLE, EGRESS_SOCKET, HOST_CA_BUNDLE
+from ooda.sandbox.root import CA_BUNDLE, EGRESS_SOCKET, host_certificates
 from ooda.sandbox.session import Wall
 from ooda.sandbox.substitution import check_credentials
 
@@ -50,7 +51,7 @@ class Site(msgspec.Struct, frozen=True):
     egress_socket: Path | None = None
     """Where the sandbox's proxy listens; None without a network."""
     ca_bundle: Path | None = None
-    """The certificates to trust inside, where the proxy answers for some hosts itself."""
+    """The certificates to trust inside: this machine's, and the proxy's where it answers for some hosts itself."""
 
     def shown(self) -> tuple[Bind, ...]:
         """What of the host's side is shown inside."""
@@ -63,9 +64,7 @@ class Site(msgspec.Struct, frozen=True):
 
     def variables(self) -> dict[str, str]:
         """Variables by which programs find the certificates they must trust; empty without a network."""
-        if self.egress_socket is None:
-            return {}
-        return dict.fromkeys(_CERTIFICATE_VARIABLES, CA_BUNDLE if self.ca_bundle is not None else HOST_CA_BUNDLE)
+        return {} if self.ca_bundle is None else dict.fromkeys(_CERTIFICATE_VARIABLES, CA_BUNDLE)
 
     @property
     def name(self) -> str:
@@ -76,6 +75,18 @@ class Site(msgspec.Struct, frozen=True):
     def lent(self) -> Path | None:
         """The workspace, when it was given to another user for the time being."""
         return None if self.entry.giver is None else Path(self.entry.workspace)
+
+
+_standing: dict[str, tuple[Path, Entry]] = {}
+"""Sandboxes of this process whose host's side is not yet removed."""
+
+
+def _leave() -> None:
+    """Remove what is left when the interpreter ends without having closed its sandboxes. Their processes and
+    containers end with this process by themselves; cgroups, folders and lent workspaces do not."""
+    for cache_dir, entry in list(_standing.values()):
+        if entry.mark.owner == this_process():  # and not a fork of it
+            clean_up(cache_dir, entry)
 
 
 class SiteWall:
@@ -96,6 +107,7 @@ class SiteWall:
             if self.proxy is not None:
                 await self.proxy.close()
             await asyncio.to_thread(clean_up, self._cache_dir, self._entry)
+            _standing.pop(self._entry.mark.name, None)
 
 
 async def prepare_site(
@@ -126,11 +138,14 @@ async def prepare_site(
     cgroups = tuple(str(path) for path in planned_cgroups(mark.name)) if backend == "bubblewrap" else ()
     entry = Entry(mark, str(spec.workspace), backend, giver, cgroups)
     folder = await asyncio.to_thread(register, cache_dir, entry)
+    _standing[mark.name] = (cache_dir, entry)
+    atexit.unregister(_leave)  # once, however many sandboxes there are
+    atexit.register(_leave)
     wall = SiteWall(cache_dir, entry)
     socket = bundle = None
     try:
         if allow is not None:
-            inner_tls = None
+            inner_tls, bundle = None, host_certificates()
             if spec.network.credentials:
                 names = tuple(dict.fromkeys(one.host for one in spec.network.credentials))
                 inner_tls, bundle = await make_authority(folder, names)

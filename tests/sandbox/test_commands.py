@@ -55,7 +55,7 @@ async def test_text_reaches_the_shell_unchanged(box, text):
     """What the shell sees is the text, byte for byte."""
     import subprocess
 
-    expected = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)  # noqa: ASYNC221
+    expected = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
     assert await box.sh(text) == expected.stdout
 
 
@@ -184,7 +184,7 @@ async def test_commands_run_side_by_side(box):
 
 
 async def _until_something_runs(box):
-    while (await box.sandbox.stats()).processes == 0:  # noqa: ASYNC110 - nothing tells of it
+    while (await box.sandbox.stats()).processes == 0:
         await asyncio.sleep(0.01)
 
 

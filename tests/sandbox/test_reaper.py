@@ -109,6 +109,32 @@ async def test_a_killed_process_takes_everything_along_at_once(backend, tmp_path
     assert name not in await reap(tmp_path / "cache")
 
 
+async def test_an_interpreter_that_forgot_to_close_cleans_up_at_its_end(backend, tmp_path):
+    """An error on the way out leaves no cgroup, folder or lent workspace for the next start to find."""
+    (tmp_path / "workspace").mkdir()
+    script = f"""import asyncio, os, warnings
+from pathlib import Path
+from ooda.sandbox import SandboxSpec, open_sandbox
+async def main():
+    place = Path({str(tmp_path)!r})
+    spec = SandboxSpec(run="r", workspace=place / "workspace", spool=place, backend={backend!r})
+    sandbox = await open_sandbox(spec, cache_dir=place / "cache")
+    await sandbox.write("x", b"1")
+    print(sandbox.id, flush=True)
+    raise SystemExit(3)
+asyncio.run(main())
+"""
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.returncode == 3, done.stderr
+    name = done.stdout.strip()
+    await _wait_until_gone(name, backend)
+    assert _traces(name) == []
+    assert list((tmp_path / "cache" / "sandboxes").iterdir()) == []
+    assert (tmp_path / "workspace" / "x").lstat().st_uid == os.geteuid()
+
+
 async def test_the_living_are_never_reaped(backend, tmp_path):
     """A sandbox whose owner lives is left alone."""
     (tmp_path / "workspace").mkdir()
