@@ -10,6 +10,7 @@ import msgspec
 
 from ooda.agents.chat import chat_agent
 from ooda.agents.coding import coding_agent
+from ooda.agents.steward.agent import steward_agent
 from ooda.amounts import usd_to_nano
 from ooda.api.coding import CODING_TOOLS, git_target
 from ooda.api.compare import spare_recorded
@@ -22,7 +23,8 @@ from ooda.events import Limits
 from ooda.runtime.agent import AgentSpec
 from ooda.sandbox import Bind, Network
 from ooda.services.git import WorkRepo
-from ooda.task import ChatTask, CodingTask, SecretRef, Task
+from ooda.task import ChatTask, CodingTask, SecretRef, StewardTask, Task
+from ooda.tools.all import CODER
 from ooda.tools.declare import ToolDeclaration
 from ooda.tools.room import GitTarget
 
@@ -85,6 +87,8 @@ def tools_of(task: Task) -> tuple[ToolDeclaration, ...]:
     """
     if isinstance(task, CodingTask | ChatTask):
         return CODING_TOOLS
+    if isinstance(task, StewardTask):
+        return CODER
     raise _no_agent(task)
 
 
@@ -124,6 +128,8 @@ def agent_for(settings: Settings, task: Task) -> AgentSpec:
             folder = Path(task.folder).resolve().name
             instructions = task.agent.instructions or ""
             return chat_agent(task.message or "", instructions, folder, settings.chat.steps_per_turn, traits)
+        case StewardTask():
+            return steward_agent(task, traits)
         case _:
             raise _no_agent(task)
 

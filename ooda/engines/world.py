@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
-import msgspec
-
+from ooda.engines.notices import Topic, put_notice
 from ooda.errors import ConfigError
 from ooda.events import Notified
 from ooda.governance.grant import Grant
@@ -21,20 +20,12 @@ from ooda.governance.recorder import Intent, Recorder
 from ooda.models.request import Attempt, ModelAccess, ModelReply, ModelRequest
 from ooda.runtime.commands import CallModel, Spawn
 from ooda.runtime.context import request_digest
-from ooda.store import Tx, activities, outbox
+from ooda.store import Tx
 
 __all__ = ["Compare", "LocalWorld", "Topic"]
 
 Compare = Callable[[str], None]
 """Given the digest of the request about to be sent; raises DivergenceError when a cassette holds another one."""
-
-
-class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose notices these are: the parts of a notification's subject and payload."""
-
-    company_id: str
-    project_id: str
-    task_id: str
 
 
 class Spawner(Protocol):
@@ -130,25 +121,7 @@ class LocalWorld:
 
     def enqueue(self, tx: Tx, notified: Notified) -> None:
         """A notice becomes an outbox row for its subject and an activity of its task."""
-        run, seq = self._recorder.state.run, self._recorder.state.next_seq
-        at_ns = self._recorder.clock.now_ns()
-        clean = self._recorder.redactor.redact
-        details = clean(msgspec.json.encode(notified.details).decode()).text
-        message = clean(notified.message).text
-        subject = ".".join((self._topic.company_id, self._topic.project_id, self._topic.task_id, notified.kind_))
-        payload = {
-            "workflow_id": run,
-            "company_id": self._topic.company_id,
-            "project_id": self._topic.project_id,
-            "task_id": self._topic.task_id,
-            "notification_type": notified.kind_,
-            "message": message,
-            "details": msgspec.Raw(details.encode()),
-            "timestamp_ns": at_ns,
-        }
-        outbox.enqueue(tx, notified.notice, subject, msgspec.json.encode(payload).decode(), at_ns, run=run)
-        kind: Literal["progress", "error"] = "error" if notified.kind_.endswith("_failed") else "progress"
-        activities.add(tx, run, seq, self._topic.task_id, kind, message, at_ns, details)
+        put_notice(tx, self._recorder, self._topic, notified)
 
     async def spawn(self, command: Spawn) -> Intent:
         """Run a child to its end; gives its ChildStopped to record."""

@@ -74,17 +74,27 @@ class TriageTask(TaskBase):
 
 
 class StewardTask(TaskBase):
-    """Look after a fleet of Coder workspaces. Stops nothing unless `dry_run` is false."""
+    """Look after a fleet of Coder workspaces. Stops and starts nothing unless `dry_run` is false."""
 
     kind: Literal["steward"]
-    check: Literal["quiet_hours", "ttl", "autostop"] = Field(description="Which policy is applied.")
+    check: Literal["quiet_hours", "ttl", "autostop", "stop", "rollback", "start_all", "extend", "notify"] = Field(
+        description="Which policy is applied; `stop`, `extend` and `notify` are about the named workspaces, `rollback` "
+        "takes back the last run that stopped any, `start_all` every stop within `threshold`."
+    )
     dry_run: bool = Field(True, description="Report what would be done, and do nothing.")
     timezone: Line | None = Field(None, description="IANA time zone instead of the configured one.")
     user: Line | None = Field(None, description="Only workspaces of this user.")
-    threshold: Seconds = Field(3_600, ge=1, le=31_622_400, description="How soon counts as stopping soon.")
-    workspaces: tuple[Line, ...] = Field(
-        (), max_length=10_000, description="Only these workspaces, `owner/name`; all when empty."
+    threshold: Seconds = Field(
+        3_600,
+        ge=1,
+        le=31_622_400,
+        description="How soon counts as stopping soon; by how long `extend` extends; how far back `start_all` looks.",
     )
+    workspaces: tuple[Line, ...] = Field(
+        (), max_length=10_000, description="Only these workspaces, `owner/name` or id; all when empty."
+    )
+    reason: Line | None = Field(None, description="Why, for the record.")
+    message: Text | None = Field(None, description="What `notify` tells the owners of the named workspaces.")
 
 
 class ChatTask(TaskBase):

@@ -1,0 +1,266 @@
+"""From a steward task and a session to a running engine: client, desk, gate and loop of one pass.
+
+A pass needs neither a model nor a sandbox: policies decide, and what is done is done on Coder through the gate. A
+pass that may build holds the deployment's own lease besides its run's, so that of several stewards one acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import random
+
+import msgspec
+from pydantic import SecretStr
+
+from ooda.api.kinds import agent_for
+from ooda.api.lease import held_lease
+from ooda.api.session import Session
+from ooda.api.steward.desk import FleetDesk
+from ooda.api.steward.gather import Connections, Gatherer
+from ooda.config import Settings
+from ooda.engines.local import Ending, LocalEngine, Person
+from ooda.engines.notices import Topic
+from ooda.engines.policy_world import PolicyWorld
+from ooda.errors import ConfigError, CredentialError, TaskSpecError
+from ooda.events import Body, Entry, Limits, Resumed, RunStarted, canonical
+from ooda.governance.approval import escape, shown_text
+from ooda.governance.call import NeedsApproval, Parsed, ProposedCall, Refused, Tool
+from ooda.governance.gate import Gate, Hook
+from ooda.governance.levels import level_named
+from ooda.governance.operations import operation_named
+from ooda.governance.policy import DoorPolicy
+from ooda.governance.recorder import Recorder
+from ooda.runtime.agent import LOOP_VERSION, AgentSpec
+from ooda.runtime.loop import Loop
+from ooda.runtime.state import RunState
+from ooda.services.coder import CoderClient
+from ooda.task import LoadedTask, StewardTask
+from ooda.tools.all import CODER
+from ooda.tools.room import FolderSpool, ToolRoom
+from ooda.tools.toolbox import BoundToolbox
+
+__all__ = ["Pass", "PassOptions", "coder_client", "deployment_lease", "opened_pass"]
+
+Sleep = Callable[[float], Awaitable[None]]
+_STEPS = 20_000
+"""A pass over a large fleet takes more steps than a conversation; each stop is one."""
+
+
+class PassOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller may bring to a pass."""
+
+    run: str = ""
+    """An earlier pass to go on with; empty for a new one."""
+    person: Person | None = None
+    heard: Callable[[int, Entry], None] = lambda seq, entry: None
+    client: CoderClient | None = None
+    """The caller's own client, closed by the caller; one from the settings otherwise."""
+    connections: Connections | None = None
+    sleep: Sleep = asyncio.sleep
+
+
+class Pass:
+    """A pass that is open in this process."""
+
+    def __init__(
+        self,
+        session: Session,
+        loaded: LoadedTask,
+        agent: AgentSpec,
+        recorder: Recorder,
+        engine: LocalEngine,
+        desk: FleetDesk,
+        *,
+        limits: Limits,
+        is_resumed: bool,
+    ) -> None:
+        self._session = session
+        self._loaded = loaded
+        self._agent = agent
+        self._recorder = recorder
+        self._limits = limits
+        self._is_resumed = is_resumed
+        self.engine = engine
+        self.desk = desk
+
+    @property
+    def run(self) -> str:
+        return self._recorder.state.run
+
+    @property
+    def state(self) -> RunState:
+        return self._recorder.state
+
+    async def go(self) -> Ending:
+        """Carry the pass to where it stops, or waits for a person."""
+        if self._is_resumed:
+            return await self.engine.resume(Resumed(by=self._session.user))
+        return await self.engine.start(
+            RunStarted(
+                agent=self._agent.name,
+                task=Body(self._loaded.canonical.decode()),
+                task_digest=self._loaded.digest,
+                rules=self._agent.rules,
+                brief=self._agent.brief,
+                limits=self._limits,
+                loop_version=LOOP_VERSION,
+                run_by=self._session.user,
+            )
+        )
+
+
+def coder_client(settings: Settings, *, url: str = "", token: str = "", sleep: Sleep = asyncio.sleep) -> CoderClient:
+    """A client of the configured deployment, or of the one that is named.
+
+    Raises:
+        ConfigError: no address is set, or it is not safe for a token.
+        CredentialError: no token is set.
+    """
+    address = url or settings.coder.url
+    if not address:
+        raise ConfigError("there is no Coder deployment; set `CODER_URL` (or `coder.url`) to its address")
+    secret = SecretStr(token) if token else settings.coder.token
+    if secret is None:
+        raise CredentialError("there is no Coder token; set `CODER_TOKEN` to one (`coder tokens create`)")
+    return CoderClient(str(address), secret, sleep=sleep, jitter=random)
+
+
+def deployment_lease(url: str) -> str:
+    """Name of the lease whose holder may build on a deployment."""
+    return f"steward:{url}"
+
+
+@asynccontextmanager
+async def opened_pass(session: Session, loaded: LoadedTask, options: PassOptions | None = None) -> AsyncIterator[Pass]:
+    """Open everything a pass needs; on leaving, let go of its leases.
+
+    Raises:
+        ConfigError, CredentialError: no deployment, no token; nothing was recorded.
+        LeaseLostError: another steward is acting on this deployment.
+    """
+    options = options or PassOptions()
+    task = loaded.task
+    if not isinstance(task, StewardTask):
+        raise TaskSpecError(f"the steward carries out tasks of kind `steward`, not `{task.kind}`")
+    if session.settings.steward.dry_run and not task.dry_run:
+        raise ConfigError(
+            "`steward.dry_run` (`DRY_RUN`) is on, so nothing may be stopped or started; switch it off, or do a dry run"
+        )
+    run = options.run or session.ids.new("run")
+    async with AsyncExitStack() as stack:
+        client = options.client
+        if client is None:
+            client = await stack.enter_async_context(coder_client(session.settings, sleep=options.sleep))
+        session.register_secrets(
+            "coder_token", [token.get_secret_value()] if (token := session.settings.coder.token) else []
+        )
+        if not task.dry_run:
+            await stack.enter_async_context(held_lease(session, deployment_lease(client.url)))
+        keeper = await stack.enter_async_context(held_lease(session, run))
+        opened = _assembled(session, loaded, task, client, options, run, keeper.lease.fence)
+        keeper.tell(opened.engine.lose)
+        session.open_runs += 1
+        try:
+            yield opened
+        finally:
+            session.open_runs -= 1
+
+
+def _assembled(
+    session: Session,
+    loaded: LoadedTask,
+    task: StewardTask,
+    client: CoderClient,
+    options: PassOptions,
+    run: str,
+    fence: int,
+) -> Pass:
+    settings, agent = session.settings, agent_for(session.settings, task)
+    recorder = Recorder(
+        run=run,
+        loop=Loop(agent),
+        store=session.store,
+        redactor=session.redactor,
+        clock=session.clock,
+        fence=fence,
+        heard=options.heard,
+        is_alone=lambda: session.open_runs == 1 and not session.store.is_remote,
+    )
+    if options.run:
+        recorder.load()
+    desk = FleetDesk(
+        client,
+        session.store,
+        settings,
+        task,
+        session.clock,
+        run,
+        gatherer=Gatherer(
+            client,
+            session.store,
+            settings,
+            task,
+            session.clock,
+            needs_users="notify" in task.grants and not task.dry_run,
+            connections=options.connections,
+        ),
+        sleep=options.sleep,
+    )
+    desk.allowed = int(recorder.state.facts.get("allowed", 0))
+    spool = FolderSpool(session.places.run(run).spool)
+    room = ToolRoom(run=run, clock=session.clock, spool=spool, coder=desk)
+    limits = task.limits.to_limits(msgspec.structs.replace(settings.limit_defaults(), steps=_STEPS))
+    gate = Gate(
+        recorder=recorder,
+        toolbox=BoundToolbox(CODER, room),
+        policy=_policy(session, task, client.url, run, limits, is_attended=options.person is not None),
+        ids=session.ids,
+        outputs=spool,
+        hooks=(_blast_radius(settings, desk),),
+    )
+    topic = Topic(company_id="local", project_id="steward", task_id=run)
+    engine = LocalEngine(recorder, gate, PolicyWorld(recorder, topic), owner=session.user, person=options.person)
+    return Pass(session, loaded, agent, recorder, engine, desk, limits=limits, is_resumed=bool(options.run))
+
+
+def _policy(
+    session: Session, task: StewardTask, deployment: str, run: str, limits: Limits, *, is_attended: bool
+) -> DoorPolicy:
+    level = level_named(session.settings.governance.level)
+    grants = frozenset(operation_named(word) for word in task.grants)
+    version = canonical([session.rules.digest, level.word, sorted(grants), deployment])
+    return DoorPolicy(
+        actor=f"steward agent of {run} for {session.user}",
+        level=level,
+        grants=grants,
+        named=lambda: (deployment,),
+        rules=session.rules,
+        version=hashlib.sha256(version).hexdigest()[:16],
+        approval_ttl_s=session.settings.governance.approval_timeout,
+        output_bytes=limits.output_bytes,
+        is_attended=is_attended,
+    )
+
+
+def _blast_radius(settings: Settings, desk: FleetDesk) -> Hook:
+    """More builds in one pass than its share of the fleet need a person: a plan that large may be a mistake."""
+    steward = settings.steward
+
+    def hook(call: ProposedCall, tool: Tool, parsed: Parsed) -> Refused | NeedsApproval | None:
+        if tool.name != "coder_begin_builds":
+            return None
+        count, fleet = parsed.value.count, parsed.value.fleet
+        cap = max(steward.blast_count, fleet * steward.blast_percent // 100)
+        if count <= cap:
+            return None
+        reason = (
+            f"this pass is about to make {count} builds on a fleet of {fleet}, more than the {cap} it may without a "
+            f"person (`steward.blast_count`, `steward.blast_percent`)"
+        )
+        shown = shown_text(tool.name, tool.operation, reason, tool.targets(parsed), parsed.canonical)
+        return NeedsApproval("\n".join([shown, *map(escape, desk.listed())]), reason, tool.operation)
+
+    return hook
