@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ooda.api.budgets import fallback_prices, no_door_yet, price_of, run_scopes, shared_budget
 from ooda.api.chat import first_write_asks
 from ooda.api.compare import comparing, replay_model
 from ooda.api.enclosure import Enclosure
@@ -26,19 +27,19 @@ from ooda.api.snapshots import WorkspaceSnapshots
 from ooda.config import model_environ
 from ooda.engines.local import Ending, LocalEngine, PutBack
 from ooda.engines.world import LocalWorld
-from ooda.errors import ConfigError
 from ooda.events import Body, Limits, Resumed, RunStarted, canonical
 from ooda.governance.audit import AuditFact
 from ooda.governance.audit import append as append_audit
-from ooda.governance.budget import Cap, Scope
 from ooda.governance.gate import Gate
 from ooda.governance.levels import level_named
 from ooda.governance.model_door import ModelDoor
+from ooda.governance.model_spending import SharedBudget
 from ooda.governance.operations import operation_named
 from ooda.governance.policy import DoorPolicy
-from ooda.governance.prices import FREE, PriceRow
+from ooda.governance.prices import PriceRow
 from ooda.governance.recorder import Recorder
 from ooda.governance.sent_mark import SentMark
+from ooda.models.fallback import FallbackModel
 from ooda.models.http1 import Timeouts
 from ooda.models.replay import ReplayModel
 from ooda.models.request import ModelAccess
@@ -69,6 +70,7 @@ class Live:
         recorder: Recorder,
         engine: LocalEngine,
         world: LocalWorld,
+        door: ModelDoor,
         sandbox: Sandbox,
     ) -> None:
         self.launch = launch
@@ -78,6 +80,7 @@ class Live:
         self.engine = engine
         self.sandbox = sandbox
         self._world = world
+        self._door = door
         self._turn_end: asyncio.Task[None] | None = None
 
     @property
@@ -101,8 +104,9 @@ class Live:
         """
         kind = msgspec.structs.replace(self.kind, model=name)
         access = _model(self.session, msgspec.structs.replace(self.launch, cassette=None), kind)
-        price = _price(self.session, kind, access, is_replay=False)
-        await self._world.switch(access, price)
+        prices = _prices(self.session, kind, access)
+        await self._world.switch(access, prices[access.name])
+        _let_fall_back(self._door, access, prices)
         self.kind = kind
 
     def interrupt_turn(self, reason: str) -> None:
@@ -135,6 +139,7 @@ class Live:
                 model=self.kind.model,
                 run_by=self.session.user,
                 enclosure=enclosure,
+                parent=self.launch.parent,
                 cassette=self.launch.cassette.digest if self.launch.cassette else "",
             )
         )
@@ -156,11 +161,15 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
     places = session.places.run(run)
     kind = kind_of(session, launch, run, secrets)
     access = launch.access or _model(session, launch, kind)
-    price = _price(session, kind, access, is_replay=isinstance(access, ReplayModel))
+    prices = _prices(session, kind, access)
     for folder in (session.places.runs, places.folder, places.workspace, places.spool):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with held_lease(session, run) as keeper, await _sandbox(session, launch, kind, run, secrets) as sandbox:
-        live = _assemble(session, launch, kind, run, access, price, sandbox, keeper.lease)
+    async with (
+        held_lease(session, run) as keeper,
+        shared_budget(session) as shared,
+        await _sandbox(session, launch, kind, run, secrets) as sandbox,
+    ):
+        live = _assemble(session, launch, kind, run, access, prices, shared, sandbox, keeper.lease)
         keeper.tell(live.engine.lose)
         session.open_runs += 1
         try:
@@ -183,7 +192,8 @@ def _assemble(
     kind: RunKind,
     run: str,
     access: ModelAccess,
-    price: PriceRow,
+    prices: Mapping[str, PriceRow],
+    shared: SharedBudget | None,
     sandbox: Enclosure,
     lease: Lease,
 ) -> Live:
@@ -216,7 +226,7 @@ def _assemble(
         prepare=(lambda: sandbox.prepare(kind.setup)) if kind.setup else None,
     )
     toolbox = BoundToolbox(kind.tools, room)
-    policy = _policy(session, kind, run, is_attended=launch.person is not None)
+    policy = _policy(session, launch, kind, run)
     snapshots = WorkspaceSnapshots(kind.git, is_owned=kind.target is not None) if kind.git is not None else None
     gate = Gate(
         recorder=recorder,
@@ -234,10 +244,12 @@ def _assemble(
         policy=policy,
         ledger=session.ledger,
         model=access.name,
-        price=price,
-        sent=SentMark(places.folder / "sent"),
+        price=prices[access.name],
+        sent=SentMark(places.folder / "sent") if not session.store.is_remote else None,
         reads_only=lambda tool: gate.effect_of(tool) == "pure",
+        shared=shared,
     )
+    _let_fall_back(door, access, prices)
     world = LocalWorld(
         recorder=recorder,
         door=door,
@@ -262,7 +274,7 @@ def _assemble(
         person=launch.person,
         undo=undo if snapshots is not None else None,
     )
-    return Live(launch, session, kind, recorder, engine, world, sandbox)
+    return Live(launch, session, kind, recorder, engine, world, door, sandbox)
 
 
 def _limits(launch: Launch, state: RunState) -> Limits:
@@ -273,12 +285,14 @@ def _limits(launch: Launch, state: RunState) -> Limits:
 def _model(session: Session, launch: Launch, kind: RunKind) -> ModelAccess:
     if launch.cassette is not None:
         return replay_model(session, launch.cassette, launch.run)
-    settings = session.settings.model
+    settings, task = session.settings.model, launch.loaded.task
     return open_model(
         kind.model,
-        base_url=launch.base_url or str(launch.loaded.task.model.base_url or ""),  # the settings' is in `environ`
+        base_url=launch.base_url or str(task.model.base_url or ""),  # the settings' is in `environ`
         environ=model_environ(session.settings, session.environ),
         backend=settings.backend,
+        fallbacks=task.model.fallbacks if task.model.fallbacks is not None else settings.fallbacks,
+        regrant=no_door_yet,
         policy=RetryPolicy(
             attempts=settings.attempts,
             unreachable_attempts=min(settings.attempts, _PATIENCE.unreachable_attempts),
@@ -293,31 +307,22 @@ def _model(session: Session, launch: Launch, kind: RunKind) -> ModelAccess:
     )
 
 
-def _price(session: Session, kind: RunKind, access: ModelAccess, *, is_replay: bool) -> PriceRow:
-    """The model's price; a replay costs nothing, nor does a model on this machine that no price file names.
-
-    Raises:
-        ConfigError: nobody knows the price, and money is capped; the message holds the line to add.
-    """
-    if is_replay:
-        return FREE
-    is_local = bool(getattr(access, "is_loopback", False))
-    row = session.prices.find(access.name, "http://127.0.0.1" if is_local else kind.base_url)
-    if row is None:
-        raise ConfigError(
-            f"model {access.name!r} has no known price, and money is capped, so it is not asked. Add its price to a "
-            f"file and name that in `budget.price_file`:\n{session.prices.example_line(access.name)}"
-        )
-    return row
+def _prices(session: Session, kind: RunKind, access: ModelAccess) -> Mapping[str, PriceRow]:
+    """What the model costs, and those that are asked when it is unavailable."""
+    return {access.name: price_of(session, access, kind.base_url), **fallback_prices(session, access)}
 
 
-def _policy(session: Session, kind: RunKind, run: str, *, is_attended: bool) -> DoorPolicy:
+def _let_fall_back(door: ModelDoor, access: ModelAccess, prices: Mapping[str, PriceRow]) -> None:
+    """Have the door decide each further model anew, at its own price."""
+    door.price_of = prices.__getitem__
+    if isinstance(access, FallbackModel):
+        access.regrant = door.regrant
+
+
+def _policy(session: Session, launch: Launch, kind: RunKind, run: str) -> DoorPolicy:
     level = level_named(session.settings.governance.level)
     grants = frozenset(operation_named(word) for word in kind.grants)
     version = canonical([session.rules.digest, level.word, sorted(grants), list(kind.targets)])
-    limits = kind.limits
-    cap = Cap(limits.cost_nano, limits.tokens)
-    topic = kind.topic
     return DoorPolicy(
         actor=f"{kind.agent.name} agent of {run} for {session.user}",
         level=level,
@@ -325,17 +330,10 @@ def _policy(session: Session, kind: RunKind, run: str, *, is_attended: bool) -> 
         named=kind.named,
         rules=session.rules,
         version=hashlib.sha256(version).hexdigest()[:16],
-        scopes=(
-            Scope("global"),
-            Scope("company", topic.company_id),
-            Scope("project", f"{topic.company_id}/{topic.project_id}"),
-            Scope("agent", kind.agent.name),
-            Scope("task", f"{topic.company_id}/{topic.project_id}/{topic.task_id}", cap),
-            Scope("run", run, cap),
-        ),
+        scopes=run_scopes(session, kind.agent.name, kind.topic, run, kind.limits, launch.parent),
         approval_ttl_s=session.settings.governance.approval_timeout,
-        output_bytes=limits.output_bytes,
-        is_attended=is_attended,
+        output_bytes=kind.limits.output_bytes,
+        is_attended=launch.person is not None,
     )
 
 

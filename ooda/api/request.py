@@ -31,6 +31,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     loaded: LoadedTask
     run: str = ""
     """An earlier run to go on with; empty for a new one."""
+    parent: str = ""
+    """The run that starts this one; its budgets pay too. Empty when a person starts it."""
     model: str = ""
     """Instead of the task's and the settings'."""
     base_url: str = ""

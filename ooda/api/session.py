@@ -8,15 +8,21 @@ import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from ooda.clock import Clock, RandomIds, SystemClock
 from ooda.config import Loaded, load_settings
+from ooda.config.catalogue import is_secret, known_settings, value_of
 from ooda.governance.audit import is_anchor_due, write_anchor
-from ooda.governance.budget import CapRule, Caps
+from ooda.governance.budget import Reservation
+from ooda.governance.caps import caps_of
 from ooda.governance.ledger import Ledger
 from ooda.governance.prices import PriceBook
 from ooda.governance.redaction import Redactor
 from ooda.governance.rules import RuleSet
+from ooda.governance.sent_mark import SentMark
 from ooda.ids import IdSource
 from ooda.store import Store
 
@@ -41,25 +47,7 @@ class Session:
         """Runs this process carries now; several share their commits."""
         self.user = user
         """Who runs this process: named by journals and audit."""
-        self.ledger = Ledger(
-            Caps(
-                (
-                    CapRule(
-                        scope="global",
-                        span="hour",
-                        cost_nano=settings.budget.nano("hour"),
-                        tokens=settings.budget.hour_tokens,
-                    ),
-                    CapRule(
-                        scope="global",
-                        span="day",
-                        cost_nano=settings.budget.nano("day"),
-                        tokens=settings.budget.day_tokens,
-                    ),
-                    CapRule(scope="global", span="life", cost_nano=settings.budget.nano("total")),
-                )
-            )
-        )
+        self.ledger = Ledger(caps_of(settings.budget))
         override = settings.budget.price_file
         self.prices = PriceBook.load(Path(override).expanduser() if override else None)
         rules = settings.governance.rules_file
@@ -68,6 +56,10 @@ class Session:
         self.register_secrets("setting", (v.get_secret_value() for v in settings.redaction.extra_values))
         for name in _SECRET_VARIABLES:
             self.register_secrets(name.lower(), [environ.get(name, "")])
+        for name, field in known_settings().items():
+            value = value_of(settings, name) if is_secret(field) else None
+            if isinstance(value, SecretStr):
+                self.register_secrets(name, _parts(value.get_secret_value()))
 
     @classmethod
     def open(
@@ -93,7 +85,7 @@ class Session:
             readonly=readonly,
             blobs=loaded.places.blobs,
         )
-        return cls(
+        session = cls(
             loaded,
             environ,
             store,
@@ -101,6 +93,19 @@ class Session:
             ids=ids or RandomIds(),
             user=environ.get("OODA_USER") or _user(),
         )
+        if not readonly:
+            session.expire_holds()
+        return session
+
+    def expire_holds(self) -> None:
+        """Close what processes that died have left reserved for too long: charged if it was sent, else released."""
+        now_ns = self.clock.now_ns()
+        if self.store.read(lambda tx: self.ledger.overdue(tx, now_ns)):
+            self.store.write_now(lambda tx: self.ledger.expire(tx, now_ns, self._was_sent))
+
+    def _was_sent(self, held: Reservation) -> bool:
+        """Whether its run noted, on this machine, that the call left."""
+        return SentMark(self.places.run(held.run).folder / "sent").last() == held.key
 
     def register_secrets(self, name: str, values: Iterable[str]) -> int:
         """Values that must never be recorded; too short ones are skipped. Gives how many are registered now."""
@@ -176,6 +181,15 @@ _SECRET_VARIABLES = (
     "GITLAB_TOKEN",
 )
 """Environment variables whose values are blotted out wherever they appear, used by a run or not."""
+
+
+def _parts(secret: str) -> tuple[str, ...]:
+    """A secret and, when it is a URL with a password, that too: it may be shown by itself."""
+    try:
+        password = urlsplit(secret).password
+    except ValueError:
+        password = None
+    return (secret, password) if password else (secret,)
 
 
 def _user() -> str:

@@ -55,6 +55,15 @@ def _split(value: object) -> object:
 Names = Annotated[tuple[Line, ...], BeforeValidator(_split), Says("a list of names")]
 Hosts = Annotated[tuple[Host, ...], BeforeValidator(_split), Says("a list of host names")]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split), Says("a list of secret texts")]
+CapText = Annotated[
+    str,
+    Field(
+        pattern=r"^(global|(company|project|agent|task|run)(:\S+)?) (hour|day|life) "
+        r"([0-9]{1,6}(\.[0-9]{1,9})? USD|[1-9][0-9]{0,12} tokens)$"
+    ),
+    Says("a cap such as `project:acme/shop day 2.50 USD`"),
+]
+CapTexts = Annotated[tuple[CapText, ...], BeforeValidator(_split), Says("a list of caps")]
 TimeOfDay = Annotated[
     str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"), Says("a time of day such as `18:00`")
 ]
@@ -111,6 +120,16 @@ class BudgetSettings(Room):
     total_usd: Usd = _setting(Decimal(100), "All runs, ever.", "lower", gt=0, le=1_000_000)
     hour_tokens: Count = _setting(50_000_000, "Tokens of all runs in an hour.", "lower", ge=1, le=10**12)
     day_tokens: Count = _setting(200_000_000, "Tokens of all runs in a day.", "lower", ge=1, le=10**12)
+    company_hour_usd: Usd | None = _setting(None, "All runs of a company in an hour.", "lower", gt=0, le=1_000_000)
+    company_day_usd: Usd | None = _setting(None, "All runs of a company in a day.", "lower", gt=0, le=1_000_000)
+    project_hour_usd: Usd | None = _setting(None, "All runs of a project in an hour.", "lower", gt=0, le=1_000_000)
+    project_day_usd: Usd | None = _setting(None, "All runs of a project in a day.", "lower", gt=0, le=1_000_000)
+    agent_hour_usd: Usd | None = _setting(None, "All runs of a kind of agent in an hour.", "lower", gt=0, le=1_000_000)
+    agent_day_usd: Usd | None = _setting(None, "All runs of a kind of agent in a day.", "lower", gt=0, le=1_000_000)
+    caps: CapTexts = _setting(
+        (), "Further caps, such as `project:acme/shop day 2.50 USD` or `agent hour 200000 tokens`.", max_length=1_000
+    )
+    day_zone: Line = _setting("UTC", "IANA time zone in which a day begins; hours are those of UTC.")
     price_file: Line | None = _setting(None, "File of model prices that override the bundled table.")
 
     def nano(self, window: Literal["task", "hour", "day", "total"]) -> int:

@@ -295,6 +295,7 @@ def _is_tightening(rule: Project, before: Any, after: Any) -> bool:
             levels = get_args(Level)
             return levels.index(after) <= levels.index(before)
         case "lower":
-            return bool(after <= before)
+            # Nothing set is no limit: setting one tightens, taking it away loosens.
+            return before is None or (after is not None and bool(after <= before))
         case "never":
             return False

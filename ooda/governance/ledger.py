@@ -10,7 +10,7 @@ and tokens. Knows windows, caps and states of a reservation; must not know price
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -270,10 +270,25 @@ class Ledger:
         self._close(tx, found, "released")
         return True
 
-    def expire(self, tx: Tx, now_ns: int) -> tuple[Settlement, ...]:
-        """Close every hold whose time is over: released if it was never sent, else charged in full."""
+    def expire(
+        self, tx: Tx, now_ns: int, was_sent: Callable[[Reservation], bool] = lambda held: False
+    ) -> tuple[Settlement, ...]:
+        """Close every hold whose time is over: released if it was never sent, else charged in full.
+
+        Args:
+            was_sent: Whether a hold that is not marked was sent all the same, noted elsewhere (`sent_mark`).
+        """
+        closed = []
+        for held in self.overdue(tx, now_ns):
+            if held.state == "held" and was_sent(held):
+                held = msgspec.structs.replace(held, state="sent")
+            closed.append(self._abandon(tx, held))
+        return tuple(closed)
+
+    def overdue(self, tx: Tx, now_ns: int) -> tuple[Reservation, ...]:
+        """Holds whose time is over and which nobody closed, the longest over first."""
         over = tx.execute(f"{_OPEN} AND expires_ns <= ? ORDER BY expires_ns, key", (now_ns,))
-        return tuple(self._abandon(tx, _reservation(row)) for row in over)
+        return tuple(_reservation(row) for row in over)
 
     def close_open(self, tx: Tx, run: str) -> Abandoned:
         """Close what a run that was cut off left open, as `expire` does; what all of it cost together."""

@@ -9,7 +9,6 @@ HTTP: the request is a function that takes the grant.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -103,8 +102,6 @@ class ModelDoor:
         sent: Where this machine notes what it sends. None where another machine may take the run up, which could not
             read it: every call then counts as sent from its intent on, and is charged when nobody ever settles it.
         shared: Asked before anything is sent, where stores share a budget.
-        price_of: The price of a fallback model; raises ConfigError when nobody knows it.
-        notice: Writes with a notice what is delivered of it.
     """
 
     def __init__(
@@ -120,8 +117,6 @@ class ModelDoor:
         reads_only: Callable[[str], bool] = lambda tool: False,
         deadline_s: float = 600.0,
         shared: SharedBudget | None = None,
-        price_of: Callable[[str], PriceRow] | None = None,
-        notice: Callable[[Tx, Notified], None] = lambda tx, notified: None,
     ) -> None:
         self.model = model
         self.price = price
@@ -133,8 +128,10 @@ class ModelDoor:
         self._sent = sent
         self._reads_only = reads_only
         self._shared = shared
-        self._price_of = price_of
-        self.notice = notice
+        self.price_of: Callable[[str], PriceRow] | None = None
+        """The price of a model that may be asked when this one is unavailable; None where there is none."""
+        self.notice: Callable[[Tx, Notified], None] = lambda tx, notified: None
+        """Writes with a notice what is delivered of it."""
         self._price_json = price.as_json()
         self._under_way: _Call | None = None
         self._books = Books(recorder.store, ledger, self._check_fence, self._fact, shared, sent)
@@ -212,12 +209,11 @@ class ModelDoor:
 
         Raises:
             RefusedError: no call is under way under `spent`, or no budget covers the other model.
-            ConfigError: nobody knows the other model's price.
         """
         call = self._under_way
-        if call is None or call.ask != spent.call or not spent.is_spent or self._price_of is None:
+        if call is None or call.ask != spent.call or not spent.is_spent or self.price_of is None:
             raise RefusedError(f"no call is under way that model {model!r} could be asked instead for", model=model)
-        await call.spending.move(model, self._price_of(model))
+        await call.spending.move(model, self.price_of(model))
         return self._grant(model, spent.call, spent.arguments, call.spending.held.key)
 
     def _grant(self, model: str, ask: str, arguments: str, key: str) -> Grant:
@@ -321,23 +317,39 @@ class ModelDoor:
         return held.cost_nano, held.tokens
 
     @property
-    def _after(self) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    def _after(self) -> Callable[[], Coroutine[Any, Any, Intent | None]] | None:
         """What follows a settlement once it is on disk."""
         return self._tell_shared if self._shared is not None else None
 
-    async def _tell_shared(self) -> None:
-        # What cannot be told now is told before the next call, or when the store is opened again.
-        with contextlib.suppress(IntegrationError):
-            assert self._shared is not None
-            await self._shared.flush()
+    async def _tell_shared(self) -> Intent | None:
+        """Close there what was settled here; gives the notice of a threshold that all stores passed together."""
+        assert self._shared is not None
+        try:
+            alerts = await self._shared.flush()
+        except IntegrationError:
+            # What cannot be told now is told before the next call, or when the store is opened again.
+            return None
+        if not alerts:
+            return None
+        first = budget_notice(alerts[0])
+
+        def also(tx: Tx) -> None:
+            self._audit_alert(alerts[0])
+            self.notice(tx, first)
+            self._told(alerts[1:])
+
+        return Intent(first, TOOL, also=also)
 
     def _told(self, alerts: tuple[Alert, ...]) -> None:
         """Record thresholds that were passed, and tell people, in the transaction under way."""
         for alert in alerts:
-            what = f"{alert.percent} % of {alert.measure} in window {alert.window}" if alert.percent else alert.message
-            self._audit("alert", alert.scope or "clock", alert.kind, self._recorder.redactor.redact(what).text)
+            self._audit_alert(alert)
             notified = budget_notice(alert)
             self._recorder.join(Intent(notified, TOOL, also=partial(self._deliver, notified)))
+
+    def _audit_alert(self, alert: Alert) -> None:
+        what = f"{alert.percent} % of {alert.measure} in window {alert.window}" if alert.percent else alert.message
+        self._audit("alert", alert.scope or "clock", alert.kind, self._recorder.redactor.redact(what).text)
 
     def _deliver(self, notified: Notified, tx: Tx) -> None:
         self.notice(tx, notified)

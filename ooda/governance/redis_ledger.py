@@ -187,7 +187,6 @@ class RedisBudget:
 
     Args:
         url: `redis://user:password@host:6379/0` or `rediss://…`.
-        alerted: Told the thresholds that all stores together have passed.
         timeout_s: A server that takes longer counts as down.
     """
 
@@ -198,7 +197,6 @@ class RedisBudget:
         ledger: Ledger,
         clock: Clock,
         *,
-        alerted: Callable[[tuple[Alert, ...]], None] = lambda alerts: None,
         prefix: str = "ooda",
         timeout_s: float = 2.0,
     ) -> None:
@@ -207,12 +205,12 @@ class RedisBudget:
         self._run = self._client.register_script(script_text())
         self._store = store
         self._clock = clock
-        self._alerted = alerted
         identity = store.read(lambda tx: tx.execute("SELECT value FROM meta WHERE key = 'store.id'"))
         self._script = Script(str(identity[0][0]), ledger.ends_ns, prefix)
         self._mark = b""
         self._own: set[str] = set()
         """Holds this process took and has not closed."""
+        self._alerts: list[Alert] = []
 
     async def hold(self, key: str) -> Exceeded | None:
         """Take a hold for a reservation that stands in the ledger; None when it was taken, or stood before.
@@ -221,7 +219,7 @@ class RedisBudget:
             IntegrationError: the server is down, slow, or answered garbage. Nothing may be sent.
             RefusedError: there is no such open reservation.
         """
-        await self.flush()
+        await self._close(self._own)
         return await self._taken("hold", key)
 
     async def again(self, key: str) -> Exceeded | None:
@@ -241,16 +239,18 @@ class RedisBudget:
         held = await self._read(lambda tx: held_in(tx, key))
         return held is not None and (await self._call("sent", held))[0] == b"ok"
 
-    async def flush(self) -> int:
-        """Close what the ledger has closed since: how many holds that were.
+    async def flush(self) -> tuple[Alert, ...]:
+        """Close what the ledger has closed since; the thresholds that all stores together have passed, once each.
 
         Raises:
             IntegrationError: as `hold`; they are closed at the next chance.
         """
-        return await self._close(self._own)
+        await self._close(self._own)
+        told, self._alerts = tuple(self._alerts), []
+        return told
 
     async def reconcile(self) -> int:
-        """The same for every hold of this store, those of dead processes too: how many were closed.
+        """Close every hold of this store that its ledger has closed, those of dead processes too: how many.
 
         Raises:
             IntegrationError: as `hold`.
@@ -283,8 +283,7 @@ class RedisBudget:
             answer = await self._call("close", gone)
             self._own.discard(key)
             closed += 1
-            if alerts := self._script.alerts(gone, answer):
-                self._alerted(alerts)
+            self._alerts += self._script.alerts(gone, answer)
         return closed
 
     async def _call(self, op: Op, held: Held) -> list[Any]:

@@ -34,18 +34,20 @@ class FallbackModel:
             raise ConfigError(
                 "a fallback list needs at least one model; name one in `model.fallbacks` or drop the list"
             )
-        self._members = tuple(members)
-        self._regrant = regrant
+        self.members = tuple(members)
+        """In the order in which they are asked."""
+        self.regrant = regrant
+        """Set anew by whoever opens the run, once it has a door."""
 
     @property
     def name(self) -> str:
         """The first model's name: the one a call is decided for at first."""
-        return self._members[0].name
+        return self.members[0].name
 
     @property
     def is_loopback(self) -> bool:
         """Whether every member runs on this machine."""
-        return all(getattr(member, "is_loopback", False) for member in self._members)
+        return all(getattr(member, "is_loopback", False) for member in self.members)
 
     async def complete(
         self,
@@ -64,9 +66,9 @@ class FallbackModel:
             return on_attempt(attempt) if on_attempt is not None else None
 
         unavailable: list[ModelUnavailableError] = []
-        for member in self._members:
+        for member in self.members:
             if unavailable:
-                grant = await self._regrant(grant, member.name)  # the attempts so far are charged by then
+                grant = await self.regrant(grant, member.name)  # the attempts so far are charged by then
                 request = msgspec.structs.replace(request, model=member.name)
             try:
                 reply = await member.complete(request, grant, on_piece=on_piece, on_attempt=count)
@@ -83,5 +85,5 @@ class FallbackModel:
 
     async def close(self) -> None:
         """Close every member."""
-        for member in self._members:
+        for member in self.members:
             await member.close()

@@ -41,9 +41,7 @@ class Machine:
         self.budget = self.another_process(url, prefix)
 
     def another_process(self, url: str, prefix: str) -> RedisBudget:
-        return RedisBudget(
-            url, self.store, self.ledger, self.clock, alerted=self.alerts.extend, prefix=prefix, timeout_s=60
-        )
+        return RedisBudget(url, self.store, self.ledger, self.clock, prefix=prefix, timeout_s=60)
 
     def reserve(self, key: str, cost_nano: int = 10, tokens: int = 1) -> Reservation | Exceeded:
         now_ns = self.clock.now_ns()
@@ -63,7 +61,7 @@ class Machine:
     async def spend(self, key: str, cost_nano: int) -> None:
         assert await self.budget.sent(key)
         self.store.write_now(lambda tx: self.ledger.settle(tx, key, cost_nano, 1))
-        await self.budget.flush()
+        self.alerts += await self.budget.flush()
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ async def test_fallbacks_are_opened_in_order_each_by_itself(asking: Any) -> None
     )
     assert isinstance(model, FallbackModel)
     assert model.name == "first"
-    endpoints = [member.endpoint for member in model._members if isinstance(member, ChatModel)]
+    endpoints = [member.endpoint for member in model.members if isinstance(member, ChatModel)]
     assert [str(endpoint.url) for endpoint in endpoints] == ["http://127.0.0.1:1/v1", "https://openrouter.ai/api/v1"]
     assert [endpoint.key.get_secret_value() for endpoint in endpoints] == ["sk-task", "sk-or-1"]
     await model.close()
