@@ -202,6 +202,8 @@ class RunStarted(_Event, tag=True, frozen=True, kw_only=True):
     """What stands around its commands (backend, image, probes, what is missing), as JSON."""
     cassette: str = ""
     """SHA-256 of the cassette whose model replies this run replays; empty when live."""
+    forked: str = ""
+    """Where this journal's beginning was copied from, as `run@seq:hash` of the last event before the fork."""
 
 
 class UserMessage(_Event, tag=True, frozen=True, kw_only=True):

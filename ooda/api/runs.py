@@ -24,9 +24,11 @@ from ooda.store.runs import RunSummary
 from ooda.task import Task, parse_task
 
 __all__ = [
+    "agent_of",
     "entries_of",
     "export_cassette",
     "intent_of",
+    "is_carried",
     "known_run",
     "remove_leavings",
     "replay_run",
@@ -57,11 +59,18 @@ def summaries(session: Session, *, limit: int, status: str = "") -> list[RunSumm
     return sorted(found, key=lambda run: run.created_ns, reverse=True)[:limit]
 
 
+def is_carried(session: Session, run: str) -> bool:
+    """Whether a process has this run open now."""
+    return session.store.read(lambda tx: _is_held(tx, run, session.clock.now_ns()))
+
+
+def _is_held(tx: Tx, run: str, now_ns: int) -> bool:
+    lease = leases.find(tx, run)
+    return lease is not None and lease.expires_ns > now_ns and is_alive(lease.owner)
+
+
 def _standing(tx: Tx, summary: RunSummary, now_ns: int) -> RunSummary:
-    if summary.status not in _CARRIED:
-        return summary
-    lease = leases.find(tx, summary.run)
-    if lease is not None and lease.expires_ns > now_ns and is_alive(lease.owner):
+    if summary.status not in _CARRIED or _is_held(tx, summary.run, now_ns):
         return summary
     return msgspec.structs.replace(summary, status=INTERRUPTED)
 
@@ -123,13 +132,20 @@ def task_of(session: Session, run: str) -> Task:
     return parse_task(msgspec.json.decode(text_of(session)(started_of(session, run).task)), f"task of {run}").task
 
 
+def agent_of(session: Session, task: Task, started: RunStarted) -> AgentSpec:
+    """The agent of a recorded run, as it was told."""
+    from ooda.api.kinds import agent_for
+
+    return msgspec.structs.replace(agent_for(session.settings, task), rules=started.rules, brief=started.brief)
+
+
 def state_of(session: Session, run: str) -> RunState:
     """How a run stands after its last event.
 
     Raises:
         JournalError: the journal is damaged, or this version concludes something else from it.
     """
-    agent = _agent_of(session, task_of(session, run), started_of(session, run))
+    agent = agent_of(session, task_of(session, run), started_of(session, run))
     state, _ = Loop(agent).fold(run, entries_of(session, run))
     return state
 
@@ -180,14 +196,7 @@ def _replayed(session: Session, run: str, entries: list[Entry], text: Callable[[
     started = _started(run, entries)
     task = parse_task(msgspec.json.decode(text(started.task)), f"task of {run}").task
     toolbox = BoundToolbox(tools_of(task), ToolRoom(run=run, clock=session.clock))
-    return replay(run, entries, _agent_of(session, task, started), toolbox.schemas, text)
-
-
-def _agent_of(session: Session, task: Task, started: RunStarted) -> AgentSpec:
-    """The agent of a recorded run, as it was told."""
-    from ooda.api.kinds import agent_for
-
-    return msgspec.structs.replace(agent_for(session.settings, task), rules=started.rules, brief=started.brief)
+    return replay(run, entries, agent_of(session, task, started), toolbox.schemas, text)
 
 
 def _started(run: str, entries: list[Entry]) -> RunStarted:

@@ -19,7 +19,7 @@ EXIT: dict[str, int] = {
 }
 """Status of a run to exit code."""
 
-STATUSES = ("running", "interrupted", *EXIT)
+STATUSES = ("created", "running", "interrupted", *EXIT)
 """How a run may stand in a list: it is being carried, its process was lost, or as it stopped or waits."""
 
 USAGE = 2

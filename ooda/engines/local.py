@@ -398,7 +398,7 @@ class LocalEngine:
 
     async def _reconcile(self) -> None:
         """Settle what a killed or stopped owner left open, by effect class, before the run goes on."""
-        if self.state.ask:
+        if self.state.asked:
             await self._abandon("interrupted", "the run was interrupted during this call")
         for call in self.state.open_started:
             if call.waiting:

@@ -243,16 +243,23 @@ def _committed(situation: Situation, result: Result) -> Decision:
     facts = result.facts()
     return Decision(
         done=True,
-        facts=keep(commit=facts.get("commit"), files_changed=facts.get("files")),
+        facts=keep(commit=facts.get("commit"), files_changed=facts.get("files"), **_other_branch(situation, facts)),
         notices=(Notice("changes_committed", f"Commit {str(facts.get('commit', ''))[:12]}", facts),),
     )
 
 
+def _other_branch(situation: Situation, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The branch a git call worked on, where it is not the one made before: a forked run has a branch of its own."""
+    branch = facts.get("branch")
+    return {"branch": branch} if branch and branch != situation.facts.get("branch") else {}
+
+
 def _pushed(situation: Situation, result: Result) -> Decision:
-    branch = situation.facts.get("branch", "")
+    other = _other_branch(situation, result.facts())
+    branch = other.get("branch") or situation.facts.get("branch", "")
     return Decision(
         done=True,
-        facts={"pushed": True},
+        facts={"pushed": True, **other},
         notices=(Notice("changes_pushed", f"Pushed {branch}", {"branch": branch}),),
     )
 

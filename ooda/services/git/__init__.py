@@ -2,6 +2,7 @@
 
 from ooda.services.git.branch import branch_name, is_valid_branch, slug, unique_branch
 from ooda.services.git.command import GitSettings
+from ooda.services.git.fork import ForkPoint, fork_repository, snapshots_in
 from ooda.services.git.remote import AccessToken, Credentials, KeyCert, Remote, UsernamePassword
 from ooda.services.git.repo import WorkRepo
 from ooda.services.git.snapshots import Restoration, Snapshot
@@ -15,6 +16,7 @@ __all__ = [
     "Commit",
     "Credentials",
     "Diff",
+    "ForkPoint",
     "GitSettings",
     "KeyCert",
     "Pushed",
@@ -24,7 +26,9 @@ __all__ = [
     "UsernamePassword",
     "WorkRepo",
     "branch_name",
+    "fork_repository",
     "is_valid_branch",
     "slug",
+    "snapshots_in",
     "unique_branch",
 ]

@@ -7,7 +7,7 @@ agent's own throw-away `.git` is never read. Remotes come typed from the task. O
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
@@ -139,6 +139,17 @@ class WorkRepo:
                 notices=taken.notices,
             )
 
+    async def diff_to(self, other: WorkRepo, *, text_bytes: int = 0) -> Diff:
+        """What turns this work tree into another run's, with at most `text_bytes` of patch; neither is changed."""
+        async with self._turn(), other._turn():
+            ours, theirs = (await self._intake.take()).tree, (await other._intake.take()).tree
+            env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(other.git_dir / "objects")}
+            changes = await self._changes(ours, theirs, env)
+            if not text_bytes or not changes:
+                return Diff(changes=changes)
+            patch = await self._runner.run(*_DIFF, "-p", ours, theirs, max_bytes=text_bytes, env=env)
+            return Diff(changes=changes, text=patch.out.decode(errors="replace"), text_bytes=patch.out_bytes)
+
     async def commit(self, message: str, *, author: Author, run: str, task: str, at_ns: int) -> Commit | None:
         """Commit the whole work tree with trailers `Ooda-Run` and `Ooda-Task`; None when there is nothing to commit.
 
@@ -258,9 +269,9 @@ class WorkRepo:
             notices=taken.notices,
         )
 
-    async def _changes(self, since: str, tree: str) -> tuple[Change, ...]:
-        letters = (await self._runner.run(*_DIFF, "-z", "--name-status", since, tree)).fields()
-        counts = (await self._runner.run(*_DIFF, "-z", "--numstat", since, tree)).fields()
+    async def _changes(self, since: str, tree: str, env: Mapping[str, str] | None = None) -> tuple[Change, ...]:
+        letters = (await self._runner.run(*_DIFF, "-z", "--name-status", since, tree, env=env)).fields()
+        counts = (await self._runner.run(*_DIFF, "-z", "--numstat", since, tree, env=env)).fields()
         return tuple(
             Change(printable(path), status, _count(added), _count(removed))
             for status, path, (added, removed) in zip(
