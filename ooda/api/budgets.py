@@ -33,9 +33,9 @@ def run_scopes(session: Session, agent: str, topic: Topic, run: str, limits: Lim
     """Everyone who pays for this run's calls, each with the cap that stands for it.
 
     Args:
-        parent: The run that started this one; empty for one that a person started.
+        parent: The run that started this one; of an earlier run its record tells. Empty when a person started it.
     """
-    ancestors = session.store.read(lambda tx: _ancestors(tx, parent)) if parent else ()
+    ancestors = session.store.read(lambda tx: _ancestors(tx, parent or _parent(tx, run)))
     project = f"{topic.company_id}/{topic.project_id}"
     root = ancestors[-1].cap if ancestors else _cap(limits)
     return (
@@ -54,9 +54,13 @@ def _ancestors(tx: Tx, parent: str) -> tuple[Scope, ...]:
     found: list[Scope] = []
     while parent and len(found) < _GENERATIONS:
         found.append(Scope("run", parent, _cap(_limits(tx, parent))))
-        summary = runs.find(tx, parent)
-        parent = summary.parent if summary is not None else ""
+        parent = _parent(tx, parent)
     return tuple(found)
+
+
+def _parent(tx: Tx, run: str) -> str:
+    summary = runs.find(tx, run)
+    return summary.parent if summary is not None else ""
 
 
 def _limits(tx: Tx, run: str) -> Limits:
@@ -115,11 +119,12 @@ async def shared_budget(session: Session) -> AsyncIterator[RedisBudget | None]:
 
     A server that is down now may be back at the first call, which asks it again and is refused otherwise.
     """
-    url = session.settings.governance.redis_url
-    if url is None:
+    settings = session.settings.governance
+    if settings.redis_url is None:
         yield None
         return
-    budget = RedisBudget(url.get_secret_value(), session.store, session.ledger, session.clock)
+    url = settings.redis_url.get_secret_value()
+    budget = RedisBudget(url, session.store, session.ledger, session.clock, prefix=settings.redis_prefix)
     try:
         with contextlib.suppress(IntegrationError):
             await budget.reconcile()

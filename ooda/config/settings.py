@@ -149,6 +149,7 @@ class GovernanceSettings(Room):
     )
     rules_file: Line | None = _setting(None, "File of allow, ask and deny rules.")
     redis_url: Key = _secret("Redis for budgets shared by many machines; off if unset.")
+    redis_prefix: Line = _setting("ooda", "Start of all keys on that server; with another one nothing is shared.")
     supabase_url: BaseUrl | None = _setting(None, "Supabase project for reputation; off if unset.")
     supabase_service_role_key: Key = _secret("Service role key of that project.")
 
@@ -300,7 +301,9 @@ class StewardSettings(Room):
     stops_per_minute: Count = _setting(10, "Stops in a minute.", "lower", ge=1, le=10_000)
     blast_count: Count = _setting(5, "Stops in one pass that need no approval, at least.", "lower", ge=0, le=100_000)
     blast_percent: Count = _setting(20, "Share of the fleet in one pass that needs no approval.", "lower", ge=0, le=100)
-    concurrency: Count = _setting(4, "Builds asked for at once.", "lower", ge=1, le=64)
+    concurrency: Count = _setting(4, "Requests at once while workspaces are looked at.", "lower", ge=1, le=64)
+    quiet_hours_interval: Seconds = _setting(900, "Between two passes for quiet hours.", ge=60, le=86_400)
+    autostop_interval: Seconds = _setting(1_800, "Between two passes for autostop.", ge=60, le=86_400)
     config_file: Line | None = _setting(None, "An `agents_config.json`; the one in the current folder if unset.")
     prices_file: Line | None = _setting(None, "JSON file of USD per hour by template, for reports of what was saved.")
     quiet_hours: QuietHours = Field(default_factory=QuietHours, description="Quiet hours.")

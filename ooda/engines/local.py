@@ -226,6 +226,8 @@ class LocalEngine:
                 else:
                     await self._woken.wait()
                     self._woken.clear()
+            while self._tasks and not self._is_ending:
+                await self._one_more()  # a remote store may still be committing the end that state shows
             if self._lost is not None:
                 raise self._lost
             if not has_begun:
