@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ooda.testing.runs import RunBench
 from tests.durability.lab import Lab, Provider
 
 MakeLab = Callable[..., Lab]
@@ -44,3 +45,11 @@ def lab(tmp_path: Path, provider: Provider, warm: Path) -> Iterator[MakeLab]:
     for one in made:
         one.close()
         shutil.rmtree(one.folder)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, warm: Path) -> RunBench:
+    """A bench as everywhere, which need not try its sandbox anew."""
+    made = RunBench(tmp_path)
+    made.environ["XDG_CACHE_HOME"] = str(warm)
+    return made

@@ -77,7 +77,7 @@ async def test_a_run_can_be_forked_at_every_step(bench: RunBench) -> None:
     first = await bench.run(bench.task(), [PLAN, MEND, NOTE, FINISH])
     tree = bench.git("rev-parse", f"{first.state.facts['branch']}^{{tree}}")
 
-    for step in (1, 2, 3, 5, 7, 8, 9):
+    for step in (1, 3, 7, 9):
         replies = [PLAN, MEND, NOTE, FINISH][max(0, step - 3) :]
         with bench.session() as session:
             made = await fork_run(session, first.state.run, step)
