@@ -14,6 +14,7 @@ from ooda.cli.exits import EXIT
 from ooda.cli.progress import Progress
 from ooda.cli.settings import session_for
 from ooda.cli.style import amount, style_for, table, when
+from ooda.errors import ConfigError
 from ooda.events import encode
 
 __all__ = ["export", "list_runs", "replay", "show"]
@@ -94,6 +95,12 @@ def export(args: argparse.Namespace) -> int:
     if args.output == "-":
         sys.stdout.buffer.write(lines)
     else:
-        Path(args.output).write_bytes(lines)
+        try:
+            Path(args.output).write_bytes(lines)
+        except OSError as error:
+            raise ConfigError(
+                f"`{args.output}` cannot be written: {error.strerror}; name another file with `--output`, or leave it "
+                "out for standard output"
+            ) from error
         print(f"{args.output}: {len(lines):,} bytes", file=sys.stderr)
     return 0

@@ -171,9 +171,9 @@ def _broken(row: Row, problem: str, what: str) -> JournalError:
 
 # fmt: off
 _IDENTITIES = frozenset({
-    "actions", "agent", "approval", "arguments", "ask", "call", "cassette", "definition", "digest", "finish", "forked",
-    "goto", "id", "key", "kind_", "model", "name", "notice", "operation", "parent", "phase", "prefix_hash", "reservation",
-    "run", "spool", "task_digest", "timer", "tool", "tools",
+    "actions", "agent", "approval", "arguments", "ask", "call", "cassette", "definition", "digest", "finish",
+    "forked", "goto", "id", "key", "kind_", "model", "name", "notice", "operation", "parent", "phase", "prefix_hash",
+    "reservation", "run", "spool", "task_digest", "timer", "tool", "tools",
 })
 # fmt: on
 """Fields of type str, or of several, that hold ids, hashes and names. Everything else of type str is free text."""

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -88,7 +89,7 @@ async def prepare_environment(
         await _run(spec, setup, making, cache_dir, audit, timeout_s)
         await asyncio.to_thread(_finish, making, folder)
     finally:
-        await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
+        await asyncio.to_thread(_remove, making)
     return _environment(key, folder, reused=False)
 
 
@@ -143,7 +144,7 @@ def _finish(making: Path, folder: Path) -> None:
     if modules.is_dir() and not modules.is_symlink():
         modules.rename(making / _MODULES)
     for name in ("workspace", "spool"):
-        shutil.rmtree(making / name, ignore_errors=True)
+        _remove(making / name)
     hand_over(making, Owner(os.geteuid(), os.getegid()))  # nobody inside may change it, mounted writable or not
     try:
         making.rename(folder)
@@ -151,6 +152,12 @@ def _finish(making: Path, folder: Path) -> None:
         if not folder.is_dir():
             raise
         # Another process prepared the same meanwhile: theirs is as good.
+
+
+def _remove(folder: Path) -> None:
+    """Remove what setup commands made. By `rm`: how deep folders lie was their choice, and rmtree recurses."""
+    if folder.exists():
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", str(folder)], check=False, capture_output=True)
 
 
 def _environment(key: str, folder: Path, *, reused: bool) -> Environment:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 __all__ = ["Owner", "adopt", "adopt_near", "hand_over", "owner_for"]
 
 SANDBOX_ID = 1000
+_MAX_DEPTH = 400
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,11 +85,47 @@ def hand_over(root: Path, owner: Owner) -> int:
     that a planted link could lead elsewhere.
     """
     changed = 0
-    for _, folders, files, fd in os.fwalk(root, follow_symlinks=False):
-        for name in (*folders, *files):  # a link to a folder is listed among the folders, and not entered
-            changed += _give(name, fd, owner)
+    for fd in _folders(root):
         changed += _give_folder(fd, owner)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(fd):
+                changed += _give(name, fd, owner)
     return changed
+
+
+def _folders(root: Path) -> Iterator[int]:
+    """A descriptor of every folder at or below `root`, parents first, each open until the next is asked for.
+
+    Links are not entered. Folders nested deeper than any sensible tree are passed over: their number is a
+    command's choice, the descriptors are ours.
+    """
+    stack: list[tuple[int, Iterator[str]]] = []
+    below: int | None = os.open(root, _FOLDER)
+    try:
+        while below is not None or stack:
+            if below is not None:
+                stack.append((below, iter(())))
+                yield below
+                stack[-1] = (below, _subfolders(below))
+                below = None
+            fd, names = stack[-1]
+            name = next(names, None)
+            if name is None:
+                os.close(stack.pop()[0])
+            elif len(stack) < _MAX_DEPTH:
+                with contextlib.suppress(OSError):  # gone, or swapped for a link
+                    below = os.open(name, _FOLDER, dir_fd=fd)
+    finally:
+        for fd, _ in stack:
+            os.close(fd)
+
+
+def _subfolders(fd: int) -> Iterator[str]:
+    try:
+        with os.scandir(fd) as entries:
+            return iter([entry.name for entry in entries if entry.is_dir(follow_symlinks=False)])
+    except OSError:
+        return iter(())
 
 
 def _give_folder(fd: int, owner: Owner) -> int:

@@ -99,6 +99,13 @@ def test_a_damaged_or_missing_cassette_says_so(kept: Home, cassette: Path, tmp_p
         assert said in done.err
 
 
+def test_a_cassette_that_cannot_be_written_says_so(kept: Home, run: str) -> None:
+    """A mistake of the person, hence a sentence and no trace."""
+    done = kept.ooda("runs", "export", run, "-o", "/nowhere/at/all.jsonl")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("ooda: `/nowhere/at/all.jsonl` cannot be written: No such file or directory")
+
+
 def test_a_cassette_drives_a_new_run_with_real_tools_elsewhere(kept: Home, run: str, cassette: Path) -> None:
     """A new id, another remote, no request to any model; the recorded remote is refused, and nothing there changes."""
     before = kept.bench.branches()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import threading
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def test_set_id_bits_and_devices_do_not_survive(workspace):
     assert stat.S_IMODE((workspace / "a" / "file").stat().st_mode) == 0o755
     assert stat.S_IMODE((workspace / "a" / "b").stat().st_mode) == 0o755
     assert not (workspace / "null").exists()
+
+
+def test_a_nest_deeper_than_the_stack_stops_nobody(workspace):
+    """How deep folders lie is a command's choice; what lies very deep stays as it is."""
+    fd = os.open(workspace, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    open_before = len(os.listdir("/proc/self/fd"))
+    assert hand_over(workspace, LENT) >= 400
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    subprocess.run(["rm", "-rf", workspace / "d"], check=True)
 
 
 def test_the_owner_is_the_workspaces_and_never_root(workspace):

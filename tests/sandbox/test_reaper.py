@@ -26,7 +26,8 @@ CYCLES = [
 
 def _traces(name: str) -> list[str]:
     """What this machine still shows of a sandbox: cgroups, mounts, processes."""
-    found = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{name}") if path.exists()]
+    # os.walk passes over folders that vanish meanwhile, as the cgroups of other sandboxes do.
+    found = [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(folder) == name]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if name in line]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

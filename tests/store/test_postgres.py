@@ -65,7 +65,10 @@ def test_a_newer_database_is_refused_untouched(fresh_url: str, tmp_path: Path) -
             Store.open(tmp_path / "ooda.db", url=fresh_url, readonly=readonly)
         assert (caught.value.facts["found"], caught.value.facts["expected"]) == (9, latest("postgres"))
 
-    assert change(fresh_url, "SELECT number FROM ooda_migrations ORDER BY 1") == [*((number,) for number, _ in numbered("postgres")), (9,)]
+    assert change(fresh_url, "SELECT number FROM ooda_migrations ORDER BY 1") == [
+        *((number,) for number, _ in numbered("postgres")),
+        (9,),
+    ]
 
 
 def test_a_reader_makes_nothing(fresh_url: str, tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_traits_tell_the_loop_what_each_tool_is() -> None:
         "write_file",
         "edit_file",
         "run_validation",
+        "prepare_environment",
         "git_clone",
         "git_branch",
         "git_commit",

@@ -161,8 +161,8 @@ def _cloned(situation: Situation, result: Result) -> Decision:
     facts = result.facts()
     return Decision(
         done=True,
-        facts=keep(base_commit=facts.get("commit"), base_branch=facts.get("branch"), remote=facts.get("remote")),
-        notices=(Notice("repo_cloned", f"Cloned {facts.get('remote', '')} at {facts.get('commit', '')[:12]}", facts),),
+        facts=keep(base_commit=facts.get("commit"), base_branch=facts.get("branch")),
+        notices=(Notice("repo_cloned", f"Cloned {facts.get('branch', '')} at {facts.get('commit', '')[:12]}", facts),),
     )
 
 
@@ -184,7 +184,7 @@ def _planned(situation: Situation) -> Decision | None:
     return Decision(
         done=True,
         reason="the plan is made",
-        notices=(Notice("plan_created", f"Plan of {len(steps)} steps", {"steps": len(steps)}),),
+        notices=(Notice("plan_created", f"Plan of {len(steps)} step{'s' * (len(steps) != 1)}", {"steps": len(steps)}),),
     )
 
 

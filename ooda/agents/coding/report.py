@@ -109,6 +109,7 @@ def _plan(encoded: str) -> ImplementationPlan:
 def validation_text(validation: Mapping[str, Any]) -> str:
     """A validation in words: the counts, then each issue on a line of its own."""
     passed, failed = validation.get("tests_passed", 0), validation.get("tests_failed", 0)
-    head = f"{passed} tests passed, {failed} failed" if passed or failed else "no tests were counted"
+    tests = "test" if passed == 1 else "tests"
+    head = f"{passed} {tests} passed, {failed} failed" if passed or failed else "no tests were counted"
     issues = [f"- {issue}" for issue in validation.get("issues", ())]
     return "\n".join([head, *issues])

@@ -242,27 +242,36 @@ class Answer(_Read, frozen=True, kw_only=True):
 
 
 class WorkspacePage(_Read, frozen=True, kw_only=True):
+    """A page of workspaces."""
+
     workspaces: tuple[Workspace, ...] | None = None
     count: int
 
     @property
     def rows(self) -> tuple[Workspace, ...]:
+        """What the page holds; empty where Coder says null."""
         return self.workspaces or ()
 
 
 class UserPage(_Read, frozen=True, kw_only=True):
+    """A page of users."""
+
     users: tuple[User, ...] | None = None
     count: int
 
     @property
     def rows(self) -> tuple[User, ...]:
+        """What the page holds; empty where Coder says null."""
         return self.users or ()
 
 
 class AuditPage(_Read, frozen=True, kw_only=True):
+    """A page of the audit log, the newest entries first."""
+
     audit_logs: tuple[AuditEntry, ...] | None = None
     count: int
 
     @property
     def rows(self) -> tuple[AuditEntry, ...]:
+        """What the page holds; empty where Coder says null."""
         return self.audit_logs or ()

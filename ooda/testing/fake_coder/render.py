@@ -37,6 +37,7 @@ def problem(refused: Problem) -> dict[str, Any]:
 
 
 def user(world: World, seen: FakeUser) -> dict[str, Any]:
+    """A user."""
     return {
         "id": seen.id,
         "username": seen.username,
@@ -54,6 +55,7 @@ def user(world: World, seen: FakeUser) -> dict[str, Any]:
 
 
 def quiet_hours(world: World, seen: FakeUser) -> dict[str, Any]:
+    """A user's quiet hours: one object."""
     schedule = world.schedule_of(seen)
     raw = seen.schedule or DEFAULT_SCHEDULE
     return {
@@ -67,6 +69,7 @@ def quiet_hours(world: World, seen: FakeUser) -> dict[str, Any]:
 
 
 def template(world: World, seen: FakeTemplate) -> dict[str, Any]:
+    """A template with its policy."""
     owners = {space.owner.id for space in world.workspaces.values() if space.template is seen}
     return {
         "id": seen.id,
@@ -109,6 +112,7 @@ def template(world: World, seen: FakeTemplate) -> dict[str, Any]:
 
 
 def build(world: World, space: FakeWorkspace, seen: FakeBuild) -> dict[str, Any]:
+    """A build with its job and, while it runs, its agent."""
     return {
         "id": seen.id,
         "build_number": seen.number,
@@ -283,6 +287,7 @@ def _next_start(world: World, seen: FakeWorkspace) -> datetime | None:
 
 
 def api_key(token: FakeToken) -> dict[str, Any]:
+    """A session token without its secret."""
     made = token.expires_at - timedelta(days=30)
     return {
         "id": token.id,
@@ -301,6 +306,7 @@ def api_key(token: FakeToken) -> dict[str, Any]:
 
 
 def audit_row(world: World, row: AuditRow) -> dict[str, Any]:
+    """One line of the audit log."""
     return {
         "id": row.id,
         "request_id": row.build.job_id,

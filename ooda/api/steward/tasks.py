@@ -1,0 +1,58 @@
+"""Steward tasks as they are typed by commands, functions and timers: the grants are what the caller allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from ooda.config import Settings
+from ooda.task import LoadedTask, parse_task
+
+__all__ = ["Check", "steward_task"]
+
+Check = Literal["quiet_hours", "ttl", "autostop", "stop", "rollback", "start_all", "extend", "notify"]
+
+_GRANTS: dict[str, tuple[str, ...]] = {
+    "rollback": ("start_workspace", "notify"),
+    "start_all": ("start_workspace", "notify"),
+    "extend": ("start_workspace",),
+    "notify": ("notify",),
+}
+
+
+def steward_task(
+    settings: Settings,
+    check: Check,
+    *,
+    execute: bool = False,
+    tells_owners: bool = True,
+    timezone: str | None = None,
+    user: str | None = None,
+    threshold_s: int | None = None,
+    workspaces: Iterable[str] = (),
+    reason: str | None = None,
+    message: str | None = None,
+) -> LoadedTask:
+    """A pass as a task.
+
+    Args:
+        execute: act, instead of reporting what would be done. `steward.dry_run` in the settings overrules it.
+        tells_owners: whether people are told, before a stop and after it.
+    """
+    acts = execute and not settings.steward.dry_run
+    grants = _GRANTS.get(check, ("stop_workspace", "notify")) if acts else ()
+    return parse_task(
+        {
+            "kind": "steward",
+            "check": check,
+            "dry_run": not acts,
+            "grants": [word for word in grants if tells_owners or word != "notify"],
+            "threshold": threshold_s if threshold_s is not None else settings.steward.ttl_monitor.warning_threshold,
+            "workspaces": list(workspaces),
+            "timezone": timezone,
+            "user": user,
+            "reason": reason,
+            "message": message,
+        },
+        f"steward {check}",
+    )
