@@ -1,0 +1,102 @@
+"""What a run's end says about its agent: the reputation events its journal supports. Pure.
+
+A success counts when something outside the model checked it and it changed something outside the sandbox; a failure
+when the agent had what it needed; a denial once per operation. What governance, the provider or a person ended says
+nothing about the agent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from ooda.events import CallRefused, Event, Foreign, ToolReturned, ToolStarted
+from ooda.governance.reputation import EventKind, ReputationEvent
+
+__all__ = ["Conduct", "conduct_of", "events_of"]
+
+_FAILURES: Final = frozenset({"failed", "stuck", "step_limit", "timeout"})
+_DENIALS: Final = frozenset({"permission", "rule"})
+"""Refusals that name something the agent may not do. A label's is not among them: hostile text leads to those."""
+
+
+class Conduct(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run went, as far as reputation is concerned."""
+
+    run: str
+    task: str
+    """`company/project/task`."""
+    status: str
+    reason: str = ""
+    is_checked: bool = False
+    """Something outside the model (tests, a health check) passed."""
+    has_effect: bool = False
+    """Something outside the sandbox was changed, and came back as done."""
+    window: str = ""
+    """Budget window that was exceeded."""
+    denied: tuple[str, ...] = ()
+    """Operations that were denied, in the order of their first denial."""
+
+
+def conduct_of(
+    events: Iterable[Event | Foreign],
+    *,
+    run: str,
+    task: str,
+    status: str,
+    reason: str,
+    is_checked: bool,
+    window: str = "",
+) -> Conduct:
+    """The conduct of a run from its journal.
+
+    Args:
+        events: At least its CallRefused, ToolStarted and ToolReturned events.
+    """
+    outside: set[str] = set()
+    denied: dict[str, None] = {}
+    has_effect = False
+    for event in events:
+        match event:
+            case CallRefused(why=why, operation=operation) if why in _DENIALS and operation:
+                denied[operation] = None
+            case ToolStarted(effect="keyed" | "once", call=call):
+                outside.add(call)
+            case ToolReturned(status="ok", call=call) if call in outside:
+                has_effect = True
+    return Conduct(
+        run=run,
+        task=task,
+        status=status,
+        reason=reason,
+        is_checked=is_checked,
+        has_effect=has_effect,
+        window=window,
+        denied=tuple(denied),
+    )
+
+
+def events_of(conduct: Conduct, at_ns: int) -> tuple[ReputationEvent, ...]:
+    """The events to append; the same conduct gives the same ids, so that appending them again changes nothing."""
+    found = [
+        _event(conduct, "permission_denied", at_ns, operation, operation=operation, cause=f"`{operation}` was denied")
+        for operation in conduct.denied
+    ]
+    match conduct.status:
+        case "success" | "unverified":
+            is_checked = conduct.is_checked and conduct.has_effect and conduct.status == "success"
+            found.append(_event(conduct, "task_success", at_ns, conduct.status, is_checked=is_checked))
+        case "budget_exceeded":
+            found.append(_event(conduct, "budget_exceeded", at_ns, conduct.window, window=conduct.window))
+        case status if status in _FAILURES:
+            found.append(_event(conduct, "task_failure", at_ns, ""))
+    return tuple(found)
+
+
+def _event(conduct: Conduct, kind: EventKind, at_ns: int, what: str, **more: object) -> ReputationEvent:
+    name = hashlib.sha256(f"{conduct.run}|{kind}|{what}".encode()).hexdigest()[:24]
+    given = {"cause": conduct.reason[:500]} | more
+    return ReputationEvent(id=f"rep-{name}", kind=kind, at_ns=at_ns, run=conduct.run, task=conduct.task, **given)  # type: ignore[arg-type]
