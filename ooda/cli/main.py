@@ -175,6 +175,19 @@ def _runs(commands: Any) -> None:
     leaf.add_argument("--width", type=int, metavar="N", help="columns to draw in (default: the terminal's)")
     _output(leaf)
     _settings(leaf)
+    leaf = _leaf(runs, "gc", "gc:gc", "remove old runs and what nobody names any more")
+    leaf.add_argument(
+        "--keep", default="30d", metavar="AGE", help="keep runs that succeeded so long (default 30d; ever)"
+    )
+    leaf.add_argument(
+        "--keep-failures", default="90d", metavar="AGE", help="keep all others so long (default 90d; ever)"
+    )
+    leaf.add_argument("--max-runs", type=int, metavar="N", help="keep at most so many; the oldest successes go first")
+    leaf.add_argument("--max-size", metavar="SIZE", help="keep at most so much, as 5GB; the oldest successes go first")
+    leaf.add_argument("--export", metavar="FOLDER", help="write a cassette of each run there before it goes")
+    leaf.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    _output(leaf)
+    _settings(leaf)
     leaf = _leaf(runs, "export", "runs:export", "write a run out")
     leaf.add_argument("run")
     leaf.add_argument("--format", choices=("cassette",), default="cassette", help="default: cassette")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ooda.api.retention import sizes_of
 from ooda.api.runs import entries_of, export_cassette, known_run, replay_run, summaries
 from ooda.cli.data import print_data
 from ooda.cli.exits import EXIT
@@ -45,7 +46,7 @@ def show(args: argparse.Namespace) -> int:
     with session_for(args) as session:
         summary = known_run(session, args.run)
         entries = entries_of(session, args.run)
-        rows = list(session.store.rows(args.run))
+        sizes = sizes_of(session, args.run)
     if args.form == "jsonl" or args.events:
         for seq, entry in enumerate(entries):
             line = {
@@ -57,19 +58,22 @@ def show(args: argparse.Namespace) -> int:
             print(msgspec.json.encode(line).decode())
         return 0
     if args.form == "json":
-        print_data(summary, args.form)
+        print_data(msgspec.structs.asdict(summary) | {"sizes": sizes}, args.form)
         return 0
     style = style_for(sys.stdout, args.color)
     progress = Progress(sys.stdout, style)
     for seq, entry in enumerate(entries):
         progress.heard(seq, entry)
-    size = sum(len(row.body) for row in rows)
     print()
     print(
         f"{summary.run} · {summary.status} · {summary.steps} steps · {amount(summary.cost_nano)} · "
         f"{summary.tokens:,} tokens"
     )
-    print(f"journal: {len(rows)} events, {size:,} bytes, chain intact · begun {when(summary.created_ns)}")
+    print(
+        f"journal: {sizes.events:,} events, {sizes.journal_bytes:,} bytes, chain intact · "
+        f"{sizes.blobs} blobs, {sizes.blob_bytes:,} bytes · folder {sizes.folder_bytes:,} bytes · "
+        f"begun {when(summary.created_ns)}"
+    )
     return 0
 
 

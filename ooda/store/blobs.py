@@ -7,10 +7,14 @@ A blob is durable before `put` returns, so a row that names it can be written ne
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import os
 import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 from ooda.errors import JournalError
@@ -45,8 +49,11 @@ class BlobStore:
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(digest)
         try:
-            if self._size(path) != len(data):
-                self._write(path, data)
+            with self._locked(fcntl.LOCK_SH):
+                if self._size(path) != len(data):
+                    self._write(path, data)
+                else:
+                    os.utime(path)  # a row will name it soon: it is not to be taken for left over
         except OSError as error:
             raise from_os(error, path, "write the blob") from error
         return BlobRef(
@@ -80,6 +87,51 @@ class BlobStore:
         for part in left:
             part.unlink(missing_ok=True)
         return len(left)
+
+    def sizes(self, digests: Iterable[str]) -> Mapping[str, int]:
+        """The size in bytes of each of these blobs that is there."""
+        found = ((digest, self._size(self._path(digest))) for digest in digests)
+        return {digest: size for digest, size in found if size >= 0}
+
+    def remove_unnamed(self, named: Callable[[], Set[str]], older_than_s: float) -> Mapping[str, int]:
+        """Remove the blobs nobody names that were not put for a while; gives their sizes by digest.
+
+        Whoever puts a blob waits meanwhile, so that none is taken away between its being put and its being named.
+
+        Args:
+            named: Gives the digests that are named; asked once, when nothing is being put.
+        """
+        with self._locked(fcntl.LOCK_EX):
+            return {digest: self._remove(digest) for digest in self._unnamed(named(), older_than_s)}
+
+    def unnamed(self, named: Set[str], older_than_s: float) -> Mapping[str, int]:
+        """What `remove_unnamed` would remove."""
+        return self.sizes(self._unnamed(named, older_than_s))
+
+    def _unnamed(self, named: Set[str], older_than_s: float) -> list[str]:
+        before = time.time() - older_than_s
+        found = []
+        for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
+            digest = path.parent.name + path.name
+            if _DIGEST.fullmatch(digest) and digest not in named and path.stat().st_mtime <= before:
+                found.append(digest)
+        return sorted(found)
+
+    def _remove(self, digest: str) -> int:
+        path = self._path(digest)
+        size = path.stat().st_size
+        path.unlink()
+        return size
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        make_folder(self.folder)
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
 
     @property
     def _parts(self) -> Path:

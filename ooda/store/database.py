@@ -51,6 +51,10 @@ class Database(Protocol):
         """What `work` finds in one consistent state."""
         ...
 
+    def compact(self) -> None:
+        """Give back the space of what was deleted, where that does not happen by itself."""
+        ...
+
     def close(self) -> None:
         """Let go of it; closing twice does nothing."""
         ...

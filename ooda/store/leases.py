@@ -15,7 +15,7 @@ from ooda.errors import LeaseLostError
 from ooda.store.owner import described
 from ooda.store.tx import Tx
 
-__all__ = ["Lease", "check", "find", "release", "renew", "take"]
+__all__ = ["Lease", "check", "find", "release", "remove_unused", "renew", "take"]
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -87,6 +87,14 @@ def renew(tx: Tx, lease: Lease, ttl_s: float, now_ns: int) -> Lease:
 def release(tx: Tx, lease: Lease) -> bool:
     """Give the run free for the next owner; False when it was no longer ours."""
     return bool(tx.change("UPDATE leases SET expires_ns = 0 WHERE run = ? AND fence = ?", (lease.run, lease.fence)))
+
+
+def remove_unused(tx: Tx, now_ns: int) -> int:
+    """Remove the leases of runs that never began and that nobody holds; gives how many."""
+    return tx.change(
+        "DELETE FROM leases WHERE expires_ns <= ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.run = leases.run)",
+        (now_ns,),
+    )
 
 
 def check(tx: Tx, run: str, fence: int) -> None:

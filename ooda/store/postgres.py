@@ -110,6 +110,9 @@ class PostgresDatabase:
             self._reader = self._begun(self._reader, begin, "read", is_writer=False)
             return self._carried_out(self._reader, work, "", "read")
 
+    def compact(self) -> None:
+        """Nothing: the server's own autovacuum does that."""
+
     def close(self) -> None:
         for connection in (self._reader, self._writer):
             if connection is not None:

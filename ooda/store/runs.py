@@ -16,7 +16,7 @@ from ooda.events import Body, Usage
 from ooda.runtime.journal import FIRST_SEQ, GENESIS, Row
 from ooda.store.tx import Tx, columns, records
 
-__all__ = ["RunSummary", "advance", "find", "listed"]
+__all__ = ["RunSummary", "advance", "find", "listed", "remove"]
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +170,21 @@ def listed(tx: Tx, *, limit: int = 100, status: str | None = None, parent: str |
     asked = {name: value for name, value in conditions.items() if value is not None}
     where = "WHERE " + " AND ".join(f"{name} = ?" for name in asked) if asked else ""
     return _select(tx, f"{where} ORDER BY created_ns DESC, run DESC LIMIT ?", (*asked.values(), limit))
+
+
+def remove(tx: Tx, run: str) -> None:
+    """Remove a run: its events, its line, its lease, its questions and its delivered notices.
+
+    What was spent, the activities of its task and the audit stay: they are not the run's own.
+    """
+    for statement in (
+        "DELETE FROM approvals WHERE run = ?",
+        "DELETE FROM outbox WHERE run = ? AND sent_ns IS NOT NULL",
+        "DELETE FROM leases WHERE run = ?",
+        "DELETE FROM events WHERE run = ?",
+        "DELETE FROM runs WHERE run = ?",
+    ):
+        tx.change(statement, (run,))
 
 
 def _select(tx: Tx, rest: str, params: tuple[object, ...]) -> list[RunSummary]:

@@ -82,6 +82,14 @@ class SqliteDatabase:
     def read(self, work: Work[T]) -> T:
         return self._inside("BEGIN", work)
 
+    def compact(self) -> None:
+        """Write the file anew without its free pages; needs as much space again while it lasts."""
+        try:
+            self.connection.execute("VACUUM")
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self.path, "compact") from error
+
     def close(self) -> None:
         self.connection.close()
 

@@ -144,6 +144,14 @@ class Store:
                 return
             yield from page
 
+    def compact(self) -> None:
+        """Give back the disk space of what was deleted.
+
+        Raises:
+            IntegrationError: another process holds the database locked, or there is no room to write it anew.
+        """
+        self.database.compact()
+
     def close(self) -> None:
         """Carry out what is still queued and let go of the database. Closing twice does nothing."""
         if self._queue:

@@ -54,7 +54,8 @@ def test_the_same_text_is_written_once(blobs: BlobStore) -> None:
     file.write_text("some")
     blobs.put("some text")
 
-    assert (second.st_ino, second.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    assert second.st_ino == first.st_ino
+    assert second.st_mtime_ns >= first.st_mtime_ns  # it counts as put anew: nobody takes it for left over
     assert blobs.get(reference.digest) == "some text"
 
 
