@@ -109,7 +109,8 @@ class Workspace:
         """Replace a file whose content is known by its hash; refuse when it is not (any more) that content.
 
         The new file is exchanged with the old one in one step and the old one hashed afterwards, so a
-        change made between check and replacement is put back instead of lost.
+        change made between check and replacement is put back instead of lost. What still can be: a write, without
+        any lock, that meets the file in the microseconds between an exchange and what follows it.
         """
         with self._place(path, follow=False) as place:
             before = self._stat_target(place, path)
