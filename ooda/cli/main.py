@@ -232,6 +232,18 @@ def _small(commands: Any) -> None:
     leaf = _leaf(commands, "doctor", "doctor:doctor", "check what this machine has and what is missing")
     _output(leaf)
     _settings(leaf)
+    sandbox = commands.add_parser("sandbox", help="what runs are shut into").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(sandbox, "build-image", "sandbox:build", "build an image for sandboxes here, without a registry")
+    leaf.add_argument(
+        "--package", action="append", default=[], metavar="NAME", dest="packages", help="one more Debian package"
+    )
+    leaf.add_argument(
+        "--run", action="append", default=[], metavar="COMMAND", dest="commands", help="a command in the new root"
+    )
+    _output(leaf)
+    _settings(leaf)
     config = commands.add_parser("config", help="settings").add_subparsers(
         title="commands", metavar="COMMAND", required=True
     )

@@ -96,7 +96,7 @@ async def _make(rootfs: Path, suite: str, packages: Sequence[str], mirror: str, 
     program = shutil.which("debootstrap")
     if program is None:
         raise SandboxError(
-            "debootstrap is not installed", probe="debootstrap", fix="as root on Debian: apt-get install -y debootstrap"
+            "debootstrap is not installed; as root on Debian: apt-get install -y debootstrap", probe="debootstrap"
         )
     await asyncio.to_thread(rootfs.mkdir, parents=True)
     include = ",".join(["python3", *packages])

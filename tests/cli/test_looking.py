@@ -25,6 +25,18 @@ def test_doctor_says_what_works_and_where_a_model_is_asked(home: Make) -> None:
     assert found["settings"]["detail"].endswith("home/.config/ooda/config.toml")
 
 
+def test_an_image_without_debootstrap_names_the_fix(home: Make) -> None:
+    """Nothing is built, nothing is left behind, and the next command is in the sentence."""
+    there = home()
+    tools = there.folder / "bin"
+    tools.mkdir()
+    done = there.ooda("sandbox", "build-image", "--package", "jq", environ={"PATH": str(tools)})
+
+    assert done.code == 1
+    assert "debootstrap is not installed; as root on Debian: apt-get install -y debootstrap" in done.err
+    assert not list((there.folder).rglob("rootfs"))
+
+
 def test_doctor_without_a_sandbox_fails_and_names_the_fix(home: Make) -> None:
     """No bubblewrap on PATH, no Docker Engine: no run would be allowed."""
     there = home()

@@ -26,7 +26,8 @@ async def test_a_fork_bomb_ends_with_its_time_out(box, bomb):
     """Under the caps on processes and CPU a bomb is an ordinary command that ran out of time."""
     began = time.monotonic()
     result = await box.sandbox.exec(FORK_BOMBS[bomb], timeout_s=0.5)
-    assert time.monotonic() - began < 3.5  # nearly all of it the exits of 190 processes on a busy machine
+    # Nearly all of it is the exits of 190 processes on a busy machine; `make bench-sandbox` measures the overshoot.
+    assert time.monotonic() - began < 20
     assert result.timed_out or result.exit_code is not None
     assert (await box.sandbox.stats()).processes == 0
     assert await box.sh("echo alive") == "alive\n"
