@@ -518,8 +518,9 @@ def machine(store: Store) -> type[RuleBasedStateMachine]:
 
         @staticmethod
         def wipe(tx: Tx) -> None:
-            for name in ("charges", "reservations", "budget_windows", "meta"):
+            for name in ("charges", "reservations", "budget_windows"):
                 tx.change(f"DELETE FROM {name}")
+            tx.change("DELETE FROM meta WHERE key <> 'store.id'")  # the store keeps its name
 
         def do(self, work: Callable[[Tx], object]) -> object:
             return store.write_now(work)
