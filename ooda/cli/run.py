@@ -26,6 +26,7 @@ from ooda.cli.terminal import TerminalPerson
 from ooda.engines.local import Ending
 from ooda.errors import ConfigError, RunCancelledError
 from ooda.events import Entry, RunStarted, encode
+from ooda.sandbox import end_own_enclosures
 from ooda.task import LimitsSpec, LoadedTask, load_task
 
 __all__ = ["carry", "resume", "run"]
@@ -135,7 +136,7 @@ def carry(
 
 
 async def _carry(session: Session, launch: Launch, progress: Progress | None) -> tuple[Live, Ending]:
-    with _Interruptible(quiet=progress is None) as interruptible:
+    with _Interruptible(session, quiet=progress is None) as interruptible:
         try:
             async with opened(session, launch) as live:
                 interruptible.live = live
@@ -156,7 +157,8 @@ async def _carry(session: Session, launch: Launch, progress: Progress | None) ->
 class _Interruptible:
     """The first SIGINT or SIGTERM ends the run cleanly, or what is still being opened; the second one ends at once."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, session: Session, *, quiet: bool) -> None:
+        self._session = session
         self.live: Live | None = None
         self.reason = ""
         self._quiet = quiet
@@ -175,6 +177,7 @@ class _Interruptible:
 
     def _signalled(self, number: int) -> None:
         if self.reason:
+            end_own_enclosures(self._session.places.cache)
             os._exit(EXIT["cancelled"])
         self.reason = f"interrupted by {signal.Signals(number).name}"
         if not self._quiet:

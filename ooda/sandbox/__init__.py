@@ -1,9 +1,9 @@
 """Enclosures for what agents run: docker and bubblewrap behind one protocol, with a helper inside.
 
 `open_sandbox` gives an open `Sandbox`; `probe_backends` says what works here; `reap` removes what dead
-processes left, `end_enclosures` ends what an owner that lost its run has running; `adopt` gives files that the host
-put into a workspace to the commands of its open sandbox; `prepare_environment` runs a task's setup once;
-`build_image` makes a root of our own.
+processes left, `end_enclosures` ends what an owner that lost its run has running, `end_own_enclosures` ours at
+once; `adopt` gives files that the host put into a workspace to the commands of its open sandbox;
+`prepare_environment` runs a task's setup once; `build_image` makes a root of our own.
 Names are loaded on first use: importing this package costs nothing.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ooda.sandbox.ownership import adopt
     from ooda.sandbox.protocol import Bind, Credential, Network, Sandbox, SandboxLimits, SandboxReport, SandboxSpec
     from ooda.sandbox.reaper import reap
-    from ooda.sandbox.takeover import end_enclosures
+    from ooda.sandbox.takeover import end_enclosures, end_own_enclosures
 
 __all__ = [
     "Bind",
@@ -33,6 +33,7 @@ __all__ = [
     "adopt",
     "build_image",
     "end_enclosures",
+    "end_own_enclosures",
     "open_sandbox",
     "prepare_environment",
     "probe_backends",
@@ -45,6 +46,7 @@ _HOMES = {
     "adopt": "ownership",
     "build_image": "images",
     "end_enclosures": "takeover",
+    "end_own_enclosures": "takeover",
     "open_sandbox": "opening",
     "prepare_environment": "environment",
     "probe_backends": "opening",

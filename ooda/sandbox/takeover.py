@@ -1,6 +1,6 @@
-"""Ends the enclosures that an earlier owner of a run still has open: a paused process must not go on working in it.
+"""Ends enclosures from outside: those of an earlier owner of a run, who lives and lost it, and at once our own.
 
-Dead owners are the reaper's; here the owner lives, has lost the run, and perhaps does not know it yet.
+A paused process must not go on working in a run that another one took up. Dead owners are the reaper's.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ooda.sandbox.docker import connect
 from ooda.sandbox.owners import is_alive, this_process
-from ooda.sandbox.registry import Entry, entries
+from ooda.sandbox.registry import Entry, clean_up, entries
 
-__all__ = ["end_enclosures"]
+__all__ = ["end_enclosures", "end_own_enclosures"]
+
+_END_S = 1.0
 
 
 async def end_enclosures(cache_dir: Path, run: str) -> tuple[str, ...]:
@@ -36,6 +39,30 @@ async def end_enclosures(cache_dir: Path, run: str) -> tuple[str, ...]:
         is_shared = any(other.workspace == entry.workspace and other.mark.run != run for other in every)
         await asyncio.to_thread(_kill, list(_inside(entry, is_shared=is_shared)))
     return tuple(entry.mark.name for entry in theirs)
+
+
+def end_own_enclosures(cache_dir: Path) -> None:
+    """Kill what this process has running in sandboxes and remove what was made for them: before it ends at once.
+
+    Waits a second at most. A container ends with the connection to it; its record stays, so that the reaper looks.
+    """
+    ours = [entry for entry in entries(cache_dir) if entry.mark.owner == this_process() and entry.backend != "docker"]
+    inside = [process for entry in ours for process in _inside(entry, is_shared=False)]
+    _kill(inside)
+    deadline = time.monotonic() + _END_S
+    while any(_is_there(process) for process in inside) and time.monotonic() < deadline:
+        time.sleep(0.005)  # they are not all our children: nobody tells
+    for entry in ours:
+        clean_up(cache_dir, entry)
+
+
+def _is_there(process: int) -> bool:
+    """Whether a process still runs; one that only waits for its parent to take note does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in (b"Z", b"X")
 
 
 def _inside(entry: Entry, *, is_shared: bool) -> Iterator[int]:

@@ -213,7 +213,7 @@ class Lab:
         """Start the run, or resume it when its journal has begun."""
         self.run = self.run or self.find_run()
         words = ("runs", "resume", self.run) if self.run else ("run", str(self.task))
-        return self.start(*words, "--jsonl", "--quiet", *arguments, before=before)
+        return self.start(*words, "--jsonl", *arguments, before=before)
 
     def carry(self, kills: Sequence[Kill] = ()) -> int:
         """Carry the run through these kills to its end; gives the last exit code."""
@@ -354,7 +354,7 @@ class Lab:
         assert not folder.is_dir() or [path.name for path in folder.iterdir()] == []
         groups = {name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names}
         assert groups & self.sandboxes == set()
-        left = [path.name for path in (self.places / "git").iterdir() if path.name.startswith(("intake-", "inner-"))]
+        left = [path.name for kind in ("intake", "inner", "restore") for path in (self.places / "git").glob(f"{kind}-*")]
         left += [path.name for path in (self.places / "git").rglob("*.lock")]
         left += [path.name for path in (self.database.parent / "blobs").glob("tmp/*")]
         assert left == []
