@@ -19,6 +19,7 @@ from ooda.errors import SandboxError
 from ooda.sandbox.bubblewrap_root import Root, default_root, image_root
 from ooda.sandbox.cgroups import Cgroup, create_cgroup
 from ooda.sandbox.client import HelperClient
+from ooda.sandbox.finishing import finished
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
 from ooda.sandbox.protocol import SandboxReport, SandboxSpec
 from ooda.sandbox.root import GUEST, HOME, STATE_DIR
@@ -87,7 +88,7 @@ async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program
         root = await asyncio.to_thread(default_root, site)
     else:
         root = await asyncio.to_thread(image_root, spec.image, site.cache_dir)
-    cgroup = await asyncio.to_thread(create_cgroup, site.name, spec.limits)
+    cgroup = await finished(asyncio.to_thread(create_cgroup, site.name, spec.limits))
     settings = _settings(spec, site, program, root, cgroup)
     try:
         process = await asyncio.create_subprocess_exec(

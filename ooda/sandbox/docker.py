@@ -21,6 +21,7 @@ from ooda.errors import SandboxError
 from ooda.sandbox.cgroups import CPU_PERIOD_US, CPU_SHARES
 from ooda.sandbox.client import HelperClient
 from ooda.sandbox.engine import Engine, socket_path
+from ooda.sandbox.finishing import finished
 from ooda.sandbox.launch import guest_command, guest_folder, say_hello
 from ooda.sandbox.ownership import Owner
 from ooda.sandbox.protocol import Bind, SandboxReport, SandboxSpec
@@ -152,10 +153,10 @@ async def open_docker(spec: SandboxSpec, site: Site, wall: SiteWall, engine: Eng
         image = await resolve_image(engine, spec.image, site.owner)
     async with _starters.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_STARTERS)):
         wall.inner = _DockerWall(engine, site.name)
-        container = await engine.create(site.name, _container(spec, site, image))
+        container = await finished(engine.create(site.name, _container(spec, site, image)))
         client = HelperClient(await engine.attach(container))
         try:
-            await engine.start(container)
+            await finished(engine.start(container))
             greeting = await say_hello(client, spec, site, mode="setuid", has_cgroup=True)
         except BaseException:
             await asyncio.shield(client.close())

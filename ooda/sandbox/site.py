@@ -16,6 +16,7 @@ from ooda.sandbox.authority import make_authority
 from ooda.sandbox.cgroups import planned_cgroups
 from ooda.sandbox.egress import Audit, EgressProxy
 from ooda.sandbox.egress_rules import AllowList
+from ooda.sandbox.finishing import finished
 from ooda.sandbox.owners import Mark, this_process
 from ooda.sandbox.ownership import Owner, hand_over, owner_for
 from ooda.sandbox.protocol import Backend, Bind, SandboxSpec
@@ -137,13 +138,13 @@ async def prepare_site(
     allow = AllowList(hosts) if hosts and backend != "none" else None
     cgroups = tuple(str(path) for path in planned_cgroups(mark.name)) if backend == "bubblewrap" else ()
     entry = Entry(mark, str(spec.workspace), backend, giver, cgroups)
-    folder = await asyncio.to_thread(register, cache_dir, entry)
     _standing[mark.name] = (cache_dir, entry)
     atexit.unregister(_leave)  # once, however many sandboxes there are
     atexit.register(_leave)
     wall = SiteWall(cache_dir, entry)
     socket = bundle = None
     try:
+        folder = await finished(asyncio.to_thread(register, cache_dir, entry))
         if allow is not None:
             inner_tls, bundle = None, host_certificates()
             if spec.network.credentials:
@@ -160,7 +161,7 @@ async def prepare_site(
             await wall.proxy.start(socket)
         if os.geteuid() == 0 and backend != "none":
             lent_to = Owner(owner.uid + shift, owner.gid + shift)
-            await asyncio.to_thread(hand_over, spec.workspace, lent_to)
+            await finished(asyncio.to_thread(hand_over, spec.workspace, lent_to))
     except BaseException:
         await asyncio.shield(wall.destroy())
         raise

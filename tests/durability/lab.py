@@ -354,7 +354,9 @@ class Lab:
         assert not folder.is_dir() or [path.name for path in folder.iterdir()] == []
         groups = {name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names}
         assert groups & self.sandboxes == set()
-        left = [path.name for kind in ("intake", "inner", "restore") for path in (self.places / "git").glob(f"{kind}-*")]
+        left = [
+            path.name for kind in ("intake", "inner", "restore") for path in (self.places / "git").glob(f"{kind}-*")
+        ]
         left += [path.name for path in (self.places / "git").rglob("*.lock")]
         left += [path.name for path in (self.database.parent / "blobs").glob("tmp/*")]
         assert left == []
