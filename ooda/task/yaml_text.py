@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ooda.problems import Problem
-from ooda.task.document import Document, DocumentBuilder, MalformedError, Mark
+from ooda.task.document import MAX_DEPTH, Document, DocumentBuilder, MalformedError, Mark
 
 __all__ = ["read_yaml"]
 
@@ -94,6 +94,8 @@ _ADVICE = (
     ("did not find expected key", "a `:` or the right indentation is missing here or on the line above"),
     ("unexpected end of stream", "a quote or bracket opened here or above is never closed"),
     ("expected ',' or '", "a `,` or the closing bracket is missing"),
+    # Newer parsers look ahead and stop at a depth of their own before the builder sees the first value.
+    ("exceeded maximum nesting depth", f"values are nested more than {MAX_DEPTH} deep"),
 )
 
 
