@@ -24,6 +24,7 @@ from ooda.api.request import Launch
 from ooda.api.runs import intent_of
 from ooda.api.session import Session
 from ooda.api.snapshots import WorkspaceSnapshots
+from ooda.api.standing import Registered, conduct_recorder, register, tell_shared
 from ooda.config import model_environ
 from ooda.engines.local import Ending, LocalEngine, PutBack
 from ooda.engines.world import LocalWorld
@@ -31,7 +32,6 @@ from ooda.events import Body, Limits, Resumed, RunStarted, canonical
 from ooda.governance.audit import AuditFact
 from ooda.governance.audit import append as append_audit
 from ooda.governance.gate import Gate
-from ooda.governance.levels import level_named
 from ooda.governance.model_door import ModelDoor
 from ooda.governance.model_spending import SharedBudget
 from ooda.governance.operations import operation_named
@@ -162,6 +162,7 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
     kind = kind_of(session, launch, run, secrets)
     access = launch.access or _model(session, launch, kind)
     prices = _prices(session, kind, access)
+    agent = await register(session, kind.agent.name)
     for folder in (session.places.runs, places.folder, places.workspace, places.spool):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with (
@@ -169,7 +170,7 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
         shared_budget(session) as shared,
         await _sandbox(session, launch, kind, run, secrets) as sandbox,
     ):
-        live = _assemble(session, launch, kind, run, access, prices, shared, sandbox, keeper.lease)
+        live = _assemble(session, launch, kind, run, agent, access, prices, shared, sandbox, keeper.lease)
         keeper.tell(live.engine.lose)
         session.open_runs += 1
         try:
@@ -179,6 +180,8 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
         finally:
             session.open_runs -= 1
             await live.close()
+            if not live.state.is_alive:
+                await tell_shared(session, agent)
 
 
 def reloaded(session: Session, run: str, state_task: str) -> LoadedTask:
@@ -191,6 +194,7 @@ def _assemble(
     launch: Launch,
     kind: RunKind,
     run: str,
+    agent: Registered,
     access: ModelAccess,
     prices: Mapping[str, PriceRow],
     shared: SharedBudget | None,
@@ -209,6 +213,7 @@ def _assemble(
         fence=lease.fence,
         heard=launch.watch.heard,
         is_alone=lambda: session.open_runs == 1 and not session.store.is_remote,
+        ended=conduct_recorder(session, agent, kind.topic, _is_checked),
     )
     if launch.run:
         recorder.load()
@@ -226,7 +231,7 @@ def _assemble(
         prepare=(lambda: sandbox.prepare(kind.setup)) if kind.setup else None,
     )
     toolbox = BoundToolbox(kind.tools, room)
-    policy = _policy(session, launch, kind, run)
+    policy = _policy(session, launch, kind, run, agent)
     snapshots = WorkspaceSnapshots(kind.git, is_owned=kind.target is not None) if kind.git is not None else None
     gate = Gate(
         recorder=recorder,
@@ -266,6 +271,7 @@ def _assemble(
         assert snapshots is not None
         return await snapshots.put_back(call.tool, intent_of(session, run, call.call))
 
+    gate.notice = world.enqueue
     engine = LocalEngine(
         recorder,
         gate,
@@ -319,8 +325,14 @@ def _let_fall_back(door: ModelDoor, access: ModelAccess, prices: Mapping[str, Pr
         access.regrant = door.regrant
 
 
-def _policy(session: Session, launch: Launch, kind: RunKind, run: str) -> DoorPolicy:
-    level = level_named(session.settings.governance.level)
+def _is_checked(state: RunState) -> bool:
+    """Whether validators ran and passed; what a task without any did is nobody's merit."""
+    validation = state.facts.get("validation")
+    return isinstance(validation, Mapping) and bool(validation.get("verified"))
+
+
+def _policy(session: Session, launch: Launch, kind: RunKind, run: str, agent: Registered) -> DoorPolicy:
+    level = agent.level
     grants = frozenset(operation_named(word) for word in kind.grants)
     version = canonical([session.rules.digest, level.word, sorted(grants), list(kind.targets)])
     return DoorPolicy(

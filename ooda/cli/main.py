@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _runs(commands)
     _task(commands)
     _approvals(commands)
+    _reputation(commands)
     _small(commands)
     return top
 
@@ -225,6 +226,34 @@ def _approvals(commands: Any) -> None:
     answer.add_argument("--reject", action="store_const", const="reject", dest="answer")
     answer.add_argument("--stop", action="store_const", const="stop", dest="answer")
     leaf.add_argument("--note", default="", help="why; the agent reads it")
+    _settings(leaf)
+
+
+def _reputation(commands: Any) -> None:
+    reputation = commands.add_parser("reputation", help="how agents stand, and what people decide").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(reputation, "show", "reputation:show", "scores and levels; of one agent what it needs for the next")
+    leaf.add_argument("agent", nargs="?", default="", help="as in `coding_agent`; `coding` does too")
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(reputation, "history", "reputation:history", "what an agent did, and what each thing changed")
+    leaf.add_argument("agent")
+    leaf.add_argument("--limit", type=int, default=50, metavar="N", help="the latest so many (default 50)")
+    _output(leaf)
+    _settings(leaf)
+    for name, help in (("promote", "grant the next level up"), ("demote", "take a level back, at once")):
+        leaf = _leaf(reputation, name, f"reputation:{name}", help)
+        leaf.add_argument("agent")
+        leaf.add_argument("level", help="sandbox_only, staging_access, prod_low_risk or prod_full_access")
+        leaf.add_argument("--note", required=True, help="why; it is kept with your name")
+        _output(leaf)
+        _settings(leaf)
+    leaf = _leaf(reputation, "appeal", "reputation:appeal", "take the effect of an event back, by another event")
+    leaf.add_argument("agent")
+    leaf.add_argument("event", help="its id in `ooda reputation history`")
+    leaf.add_argument("--note", required=True, help="why; it is kept with your name")
+    _output(leaf)
     _settings(leaf)
 
 

@@ -73,8 +73,9 @@ QUIET_HOURS_KEYS: dict[str, Alias] = {
 }
 """Keys of the JSON object in `QUIET_HOURS_CONFIG`. The single variables above come before it."""
 
-RESERVED = ("OODA_SPECS", "OODA_ASKPASS_")
-"""Beginnings of `OODA_` names that are no settings: they belong to tests and to git's child processes."""
+RESERVED = ("OODA_SPECS", "OODA_ASKPASS_", "OODA_USER")
+"""Beginnings of `OODA_` names that are no settings: they belong to tests and to git's child processes, or say who
+sits here."""
 
 
 def environ_name(setting: str) -> str:

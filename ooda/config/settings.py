@@ -140,7 +140,12 @@ class BudgetSettings(Room):
 class GovernanceSettings(Room):
     """What agents may do without asking."""
 
-    level: Level = _setting("sandbox_only", "Highest level of an agent; raising it counts as your review.", "lower")
+    level: Level | None = _setting(
+        None,
+        "Level of every agent as far as its score carries it: your review, and a ceiling. Unset, each agent has the "
+        "level it was promoted to (`ooda reputation`), `sandbox_only` at first.",
+        "lower",
+    )
     degraded: Literal["fail_closed", "sandbox_only", "unconstrained"] = _setting(
         "fail_closed", "What runs while governance cannot be reached."
     )

@@ -293,7 +293,7 @@ def _is_tightening(rule: Project, before: Any, after: Any) -> bool:
             return set(after) <= set(before)
         case "lower" if isinstance(after, str):
             levels = get_args(Level)
-            return levels.index(after) <= levels.index(before)
+            return levels.index(after) <= levels.index(before or levels[0])  # unset, it is no review of anybody's
         case "lower":
             # Nothing set is no limit: setting one tightens, taking it away loosens.
             return before is None or (after is not None and bool(after <= before))

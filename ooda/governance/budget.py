@@ -29,6 +29,7 @@ __all__ = [
     "ScopeKind",
     "Settlement",
     "State",
+    "window_named",
 ]
 
 LARGEST = 2**53 - 1
@@ -134,6 +135,12 @@ class Exceeded(msgspec.Struct, frozen=True):
         """The same as an error, for callers that cannot go on."""
         facts = msgspec.structs.asdict(self)
         return BudgetExceededError(str(self), **facts)
+
+
+def window_named(message: str) -> str:
+    """The window an `Exceeded` names in its text; empty for another text."""
+    _, found, rest = message.partition(" in window ")
+    return rest.partition(" ")[0] if found and message.startswith("the budget of ") else ""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):

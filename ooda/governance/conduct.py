@@ -13,13 +13,17 @@ from typing import Final
 
 import msgspec
 
-from ooda.events import CallRefused, Event, Foreign, ToolReturned, ToolStarted
+from ooda.events import CallRefused, Event, Foreign, LimitReached, ModelFailed, ToolReturned, ToolStarted
+from ooda.governance.budget import window_named
 from ooda.governance.reputation import EventKind, ReputationEvent
 
-__all__ = ["Conduct", "conduct_of", "events_of"]
+__all__ = ["DENIALS", "TELLING", "Conduct", "conduct_of", "events_of"]
+
+TELLING: Final = ("CallRefused", "ToolStarted", "ToolReturned", "ModelFailed", "LimitReached")
+"""Kinds of journal events that say something about an agent's conduct."""
 
 _FAILURES: Final = frozenset({"failed", "stuck", "step_limit", "timeout"})
-_DENIALS: Final = frozenset({"permission", "rule"})
+DENIALS: Final = frozenset({"permission", "rule"})
 """Refusals that name something the agent may not do. A label's is not among them: hostile text leads to those."""
 
 
@@ -39,6 +43,8 @@ class Conduct(msgspec.Struct, frozen=True, kw_only=True):
     """Budget window that was exceeded."""
     denied: tuple[str, ...] = ()
     """Operations that were denied, in the order of their first denial."""
+    is_degraded: bool = False
+    """Governance could not be reached at some time of it."""
 
 
 def conduct_of(
@@ -49,24 +55,29 @@ def conduct_of(
     status: str,
     reason: str,
     is_checked: bool,
-    window: str = "",
+    is_degraded: bool = False,
 ) -> Conduct:
     """The conduct of a run from its journal.
 
     Args:
-        events: At least its CallRefused, ToolStarted and ToolReturned events.
+        events: At least those of the kinds in `TELLING`.
     """
     outside: set[str] = set()
     denied: dict[str, None] = {}
     has_effect = False
+    window = ""
     for event in events:
         match event:
-            case CallRefused(why=why, operation=operation) if why in _DENIALS and operation:
+            case CallRefused(why=why, operation=operation) if why in DENIALS and operation:
                 denied[operation] = None
             case ToolStarted(effect="keyed" | "once", call=call):
                 outside.add(call)
             case ToolReturned(status="ok", call=call) if call in outside:
                 has_effect = True
+            case ModelFailed(error="budget", message=message):
+                window = window_named(message) or window
+            case LimitReached(limit="cost_nano" | "tokens"):
+                window = "life"
     return Conduct(
         run=run,
         task=task,
@@ -76,6 +87,7 @@ def conduct_of(
         has_effect=has_effect,
         window=window,
         denied=tuple(denied),
+        is_degraded=is_degraded,
     )
 
 
@@ -88,7 +100,16 @@ def events_of(conduct: Conduct, at_ns: int) -> tuple[ReputationEvent, ...]:
     match conduct.status:
         case "success" | "unverified":
             is_checked = conduct.is_checked and conduct.has_effect and conduct.status == "success"
-            found.append(_event(conduct, "task_success", at_ns, conduct.status, is_checked=is_checked))
+            found.append(
+                _event(
+                    conduct,
+                    "task_success",
+                    at_ns,
+                    conduct.status,
+                    is_checked=is_checked,
+                    is_degraded=conduct.is_degraded,
+                )
+            )
         case "budget_exceeded":
             found.append(_event(conduct, "budget_exceeded", at_ns, conduct.window, window=conduct.window))
         case status if status in _FAILURES:

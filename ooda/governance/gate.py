@@ -18,7 +18,7 @@ from typing import Literal, Protocol, assert_never
 import msgspec
 
 from ooda.errors import IntegrationError, RefusedError, ToolError, nearest
-from ooda.events import ApprovalAnswered, ApprovalAsked, Body, Effect, ToolReturned, ToolStarted, canonical
+from ooda.events import ApprovalAnswered, ApprovalAsked, Body, Effect, Notified, ToolReturned, ToolStarted, canonical
 from ooda.governance.approval import Binding, shown_text
 from ooda.governance.audit import AuditFact
 from ooda.governance.audit import append as append_audit
@@ -35,6 +35,7 @@ from ooda.governance.call import (
     Verdict,
 )
 from ooda.governance.cap import capped
+from ooda.governance.conduct import DENIALS
 from ooda.governance.grant import Grant, Mint
 from ooda.governance.levels import permit
 from ooda.governance.operations import Operation, strictest
@@ -98,6 +99,9 @@ class Gate:
         self._outputs = outputs
         self._hooks = hooks
         self._workspace = workspace
+        self.notice: Callable[[Tx, Notified], None] = lambda tx, notified: None
+        """Writes with a notice what is delivered of it."""
+        self._told: set[str] = set()
 
     # -- decide -----------------------------------------------------------------------------------------
 
@@ -226,15 +230,26 @@ class Gate:
             case Allowed() as allowed:
                 return self.begin(allowed)
             case Refused() as refused:
-                return Intent(
-                    refused.event(call),
-                    TOOL,
-                    also=lambda tx: self._audit("refuse", call.tool, refused.why, refused.reason),
-                )
+                return Intent(refused.event(call), TOOL, also=lambda tx: self._note_refusal(call, refused))
             case NeedsApproval() as asked:
                 return self._question(call, asked.shown, "action")
             case verdict:
                 assert_never(verdict)
+
+    def _note_refusal(self, call: ProposedCall, refused: Refused) -> None:
+        """Audit a refusal; one of something the agent may not do is told to people too, once a run and operation."""
+        self._audit("refuse", call.tool, refused.why, refused.reason)
+        if refused.why not in DENIALS or not refused.operation or refused.operation in self._told:
+            return
+        self._told.add(refused.operation)
+        run = self.recorder.state.run
+        notified = Notified(
+            notice=f"denied-{run}-{refused.operation}",
+            kind_="permission_denied",
+            message=f"{run} was denied `{refused.operation}`: {refused.reason}",
+            details={"severity": "warning", "tool": call.tool, "operation": str(refused.operation)},
+        )
+        self.recorder.join(Intent(notified, TOOL, also=lambda tx: self.notice(tx, notified)))
 
     def ask_decision(self, call: ProposedCall, shown: str) -> Intent:
         """The question to a person whether an interrupted effect happened."""

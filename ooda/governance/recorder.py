@@ -19,7 +19,7 @@ import msgspec
 
 from ooda.clock import Clock
 from ooda.errors import JournalError
-from ooda.events import BlobRef, Body, Entry, Event
+from ooda.events import BlobRef, Body, Entry, Event, Stopped
 from ooda.governance.audit import AuditFact
 from ooda.governance.audit_chain import Head, append_after
 from ooda.governance.redaction import Redactor
@@ -73,6 +73,7 @@ class Recorder:
         fence: The owner's fence; a write under an older one raises LeaseLostError.
         heard: Called with `(seq, entry)` after each committed event, derived ones included.
         is_alone: Whether no other run of this process writes to a store that answers at once.
+        ended: Called in the transaction that records the run's end, with the state it ends in.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Recorder:
         fence: int,
         heard: Callable[[int, Entry], None] = lambda seq, entry: None,
         is_alone: Callable[[], bool] = lambda: False,
+        ended: Callable[[Tx, RunState], None] = lambda tx, state: None,
     ) -> None:
         self.loop = loop
         self.store = store
@@ -96,6 +98,7 @@ class Recorder:
         self.prompt = Prompt(self.text_of)
         self.heard = heard
         self._is_alone = is_alone
+        self._ended = ended
         self._hash = GENESIS
         self._texts: dict[str, str] = {}
         self._tx: Tx | None = None
@@ -255,6 +258,8 @@ class Recorder:
         state, commands = self.loop.advance(self.state, entry)
         if intent.also is not None:
             intent.also(tx)
+        if isinstance(clean, Stopped):
+            self._ended(tx, state)
         self._seal(entry, state.derived, rows)
         self.prompt.context_hash = state.context_hash
         self.state = state

@@ -35,7 +35,14 @@ __all__ = [
 ]
 
 EventKind = Literal[
-    "registered", "task_success", "task_failure", "budget_exceeded", "permission_denied", "promoted", "appeal_granted"
+    "registered",
+    "task_success",
+    "task_failure",
+    "budget_exceeded",
+    "permission_denied",
+    "promoted",
+    "demoted",
+    "appeal_granted",
 ]
 
 DELTAS: Final[dict[EventKind, int]] = {
@@ -100,10 +107,12 @@ class ReputationEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """The success had a side effect and passed a check outside the model (tests, a health check)."""
     is_by_person: bool = False
     """A denial that was a person's no to an approval; it costs nothing."""
+    is_degraded: bool = False
+    """It happened while governance could not be reached: nothing is won by it."""
     level: str = ""
-    """Level a promotion grants."""
+    """Level a promotion grants, or a demotion leaves."""
     by: str = ""
-    """Who promoted or granted the appeal: a person's name, or `policy`."""
+    """Who promoted, demoted or granted the appeal: a person's name, or `policy`."""
     takes_back: str = ""
     """Event an appeal takes back."""
     cause: str = ""
@@ -253,6 +262,8 @@ class _Books:
                     self._ignore(event, "the agent was registered before")
             case "promoted":
                 self._promote(event)
+            case "demoted":
+                self._lower(event)
             case "appeal_granted":
                 self._take_back(event)
             case _:
@@ -292,6 +303,8 @@ class _Books:
         self._demote(event.at_ns, event.id)
 
     def _why_it_does_not_count(self, event: ReputationEvent) -> str:
+        if event.kind == "task_success" and event.is_degraded:
+            return "governance could not be reached, and nothing is won without it"
         if event.kind == "task_success" and not event.is_checked:
             return "nothing outside the model checked the success, or it had no side effect"
         if event.kind == "permission_denied" and event.is_by_person:
@@ -340,6 +353,18 @@ class _Books:
             self._ignore(event, f"{found.level.word} is granted by a named person")
         else:
             self._grant(found.level)
+
+    def _lower(self, event: ReputationEvent) -> None:
+        """A person takes a level back, for a reason the score does not know; the cool-down follows as after any."""
+        lower = next((level for level in Level if level.word == event.level), None)
+        if not event.by:
+            self._ignore(event, "a demotion names who made it")
+        elif lower is None or lower >= self.granted:
+            self._ignore(event, f"a demotion names a level below {self.granted.word}")
+        else:
+            self.granted = lower
+            self.demotion = (event.at_ns, event.id)
+            self.successes.clear()
 
     def _promote_itself(self, event: ReputationEvent) -> None:
         if self.policy.reviews_itself and event.kind == "task_success":

@@ -85,7 +85,7 @@ def test_defaults_are_safe_and_small() -> None:
         10 * NANO,
         100 * NANO,
     ]
-    assert (settings.governance.level, settings.governance.degraded) == ("sandbox_only", "fail_closed")
+    assert (settings.governance.level, settings.governance.degraded) == (None, "fail_closed")
     assert (settings.governance.approval_timeout, settings.sandbox.command_timeout) == (900, 120)
     assert (settings.sandbox.backend, settings.sandbox.hosts) == ("auto", ())
     assert settings.steward.stops_per_minute == 10

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from ooda.api.kinds import agent_for
 from ooda.api.lease import held_lease
 from ooda.api.session import Session
+from ooda.api.standing import Registered, conduct_recorder, register, tell_shared
 from ooda.api.steward.desk import FleetDesk
 from ooda.api.steward.gather import Connections, Gatherer
 from ooda.config import Settings
@@ -29,7 +30,7 @@ from ooda.events import Body, Entry, Limits, Resumed, RunStarted, canonical
 from ooda.governance.approval import escape, shown_text
 from ooda.governance.call import NeedsApproval, Parsed, ProposedCall, Refused, Tool
 from ooda.governance.gate import Gate, Hook
-from ooda.governance.levels import level_named
+from ooda.governance.levels import Level
 from ooda.governance.operations import operation_named
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.recorder import Recorder
@@ -159,14 +160,17 @@ async def opened_pass(session: Session, loaded: LoadedTask, options: PassOptions
         )
         if not task.dry_run:
             await stack.enter_async_context(held_lease(session, deployment_lease(client.url)))
+        agent = await register(session, task.kind)
         keeper = await stack.enter_async_context(held_lease(session, run))
-        opened = _assembled(session, loaded, task, client, options, run, keeper.lease.fence)
+        opened = _assembled(session, loaded, task, client, options, run, agent, keeper.lease.fence)
         keeper.tell(opened.engine.lose)
         session.open_runs += 1
         try:
             yield opened
         finally:
             session.open_runs -= 1
+            if not opened.state.is_alive:
+                await tell_shared(session, agent)
 
 
 def _assembled(
@@ -176,9 +180,11 @@ def _assembled(
     client: CoderClient,
     options: PassOptions,
     run: str,
+    registered: Registered,
     fence: int,
 ) -> Pass:
     settings, agent = session.settings, agent_for(session.settings, task)
+    topic = Topic(company_id="local", project_id="steward", task_id=run)
     recorder = Recorder(
         run=run,
         loop=Loop(agent),
@@ -188,6 +194,8 @@ def _assembled(
         fence=fence,
         heard=options.heard,
         is_alone=lambda: session.open_runs == 1 and not session.store.is_remote,
+        # No model decides here: Coder's own word that a build is done is the check.
+        ended=conduct_recorder(session, registered, topic, lambda state: not task.dry_run),
     )
     if options.run:
         recorder.load()
@@ -216,20 +224,29 @@ def _assembled(
     gate = Gate(
         recorder=recorder,
         toolbox=BoundToolbox(CODER, room),
-        policy=_policy(session, task, client.url, run, limits, is_attended=options.person is not None),
+        policy=_policy(
+            session, task, client.url, run, limits, level=registered.level, is_attended=options.person is not None
+        ),
         ids=session.ids,
         outputs=spool,
         hooks=(_blast_radius(settings, desk),),
     )
-    topic = Topic(company_id="local", project_id="steward", task_id=run)
-    engine = LocalEngine(recorder, gate, PolicyWorld(recorder, topic), owner=session.user, person=options.person)
+    world = PolicyWorld(recorder, topic)
+    gate.notice = world.enqueue
+    engine = LocalEngine(recorder, gate, world, owner=session.user, person=options.person)
     return Pass(session, loaded, agent, recorder, engine, desk, limits=limits, is_resumed=bool(options.run))
 
 
 def _policy(
-    session: Session, task: StewardTask, deployment: str, run: str, limits: Limits, *, is_attended: bool
+    session: Session,
+    task: StewardTask,
+    deployment: str,
+    run: str,
+    limits: Limits,
+    *,
+    level: Level,
+    is_attended: bool,
 ) -> DoorPolicy:
-    level = level_named(session.settings.governance.level)
     grants = frozenset(operation_named(word) for word in task.grants)
     version = canonical([session.rules.digest, level.word, sorted(grants), deployment])
     return DoorPolicy(
