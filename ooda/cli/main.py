@@ -14,6 +14,10 @@ from typing import Any, NoReturn
 
 from ooda import __version__
 from ooda.cli.exits import STATUSES, TABLE, USAGE
+from ooda.cli.leaves import leaf as _leaf
+from ooda.cli.leaves import with_output as _output
+from ooda.cli.leaves import with_settings as _settings
+from ooda.cli.steward_words import fake_commands, steward_commands
 
 __all__ = ["entry", "main", "parser"]
 
@@ -68,31 +72,10 @@ def parser() -> argparse.ArgumentParser:
     _task(commands)
     _approvals(commands)
     _reputation(commands)
+    steward_commands(commands)
+    fake_commands(commands)
     _small(commands)
     return top
-
-
-def _leaf(commands: Any, name: str, command: str, help: str, **options: Any) -> argparse.ArgumentParser:
-    leaf: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=help[0].upper() + help[1:] + ".", **options
-    )
-    leaf.set_defaults(command=command)
-    return leaf
-
-
-def _settings(leaf: argparse.ArgumentParser) -> None:
-    leaf.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides", help="a setting, for this command"
-    )
-
-
-def _output(leaf: argparse.ArgumentParser) -> None:
-    form = leaf.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_const", const="json", dest="form", help="the result as one JSON object")
-    form.add_argument("--jsonl", action="store_const", const="jsonl", dest="form", help="events as JSON lines")
-    leaf.add_argument("--quiet", "-q", action="store_true", help="no progress on stderr")
-    leaf.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="colours (NO_COLOR is kept)")
-    leaf.set_defaults(form="text")
 
 
 def _run(commands: Any) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import signal
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -19,6 +17,7 @@ from ooda.api.result import Makings, recorded_makings, result_of
 from ooda.api.runs import known_run, remove_leavings, started_of, text_of
 from ooda.api.session import Session
 from ooda.cli.exits import EXIT, NEXT
+from ooda.cli.interrupts import Interruptible
 from ooda.cli.progress import Progress
 from ooda.cli.settings import limits_of, session_for
 from ooda.cli.style import amount, is_terminal, style_for
@@ -31,8 +30,6 @@ from ooda.task import LimitsSpec, LoadedTask, load_task
 
 __all__ = ["carry", "resume", "run"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 def run(args: argparse.Namespace) -> int:
     """Start a run of a task file."""
@@ -40,9 +37,20 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         for warning in loaded.warnings:
             print(f"note: {warning}", file=sys.stderr)
+    if loaded.task.kind == "steward":
+        return _steward(args, loaded)
     cassette = load_cassette(Path(args.replay)) if args.replay else None
     with session_for(args) as session:
         return carry(session, args, loaded, cassette)
+
+
+def _steward(args: argparse.Namespace, loaded: LoadedTask, run: str = "") -> int:
+    """A pass of the steward: its policies need neither a model nor a sandbox, so its own command carries it."""
+    from ooda.cli.steward import carry_task
+
+    if args.model or args.base_url or args.replay:
+        raise ConfigError("the steward decides by policy; leave `--model`, `--base-url` and `--replay` out")
+    return carry_task(args, loaded, run)
 
 
 def resume(args: argparse.Namespace) -> int:
@@ -51,6 +59,10 @@ def resume(args: argparse.Namespace) -> int:
     limits = limits_of(args)
     with session_for(args) as session:
         summary = known_run(session, args.run)
+        if summary.agent == "steward":
+            return _steward(
+                args, reloaded(session, args.run, text_of(session)(started_of(session, args.run).task)), args.run
+            )
         if summary.status == "success":  # killed after its end, perhaps: whoever resumes until it is done is done
             if not args.quiet:
                 print(f"{args.run} succeeded before, there is nothing to resume. Its result:", file=sys.stderr)
@@ -136,10 +148,11 @@ def carry(
 
 
 async def _carry(session: Session, launch: Launch, progress: Progress | None) -> tuple[Live, Ending]:
-    with _Interruptible(session, quiet=progress is None) as interruptible:
+    cache = session.places.cache
+    with Interruptible(quiet=progress is None, at_once=lambda: end_own_enclosures(cache)) as interruptible:
         try:
             async with opened(session, launch) as live:
-                interruptible.live = live
+                interruptible.interrupt = live.engine.interrupt
                 if progress is not None:
                     progress.take_up(live.kind.limits, live.state.spent)
                     report = live.sandbox.report
@@ -152,40 +165,6 @@ async def _carry(session: Session, launch: Launch, progress: Progress | None) ->
             raise RunCancelledError(
                 f"{interruptible.reason} before the run was taken up; nothing was recorded"
             ) from None
-
-
-class _Interruptible:
-    """The first SIGINT or SIGTERM ends the run cleanly, or what is still being opened; the second one ends at once."""
-
-    def __init__(self, session: Session, *, quiet: bool) -> None:
-        self._session = session
-        self.live: Live | None = None
-        self.reason = ""
-        self._quiet = quiet
-        self._task = asyncio.current_task()
-
-    def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._signalled, number)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
-
-    def _signalled(self, number: int) -> None:
-        if self.reason:
-            end_own_enclosures(self._session.places.cache)
-            os._exit(EXIT["cancelled"])
-        self.reason = f"interrupted by {signal.Signals(number).name}"
-        if not self._quiet:
-            print("\nStopping: finishing the journal. Again to end at once.", file=sys.stderr, flush=True)
-        if self.live is not None:
-            self.live.engine.interrupt(self.reason)
-        elif self._task is not None:
-            self._task.cancel()
 
 
 class _Lines:

@@ -93,6 +93,12 @@ class StewardTask(TaskBase):
     workspaces: tuple[Line, ...] = Field(
         (), max_length=10_000, description="Only these workspaces, `owner/name` or id; all when empty."
     )
+    batch_size: int = Field(
+        10, ge=1, le=1_000, description="Of `autostop`: builds that may be under way before the next one is asked for."
+    )
+    deployment: Line | None = Field(
+        None, description="Address of the deployment it is about; on another one it is refused."
+    )
     reason: Line | None = Field(None, description="Why, for the record.")
     message: Text | None = Field(None, description="What `notify` tells the owners of the named workspaces.")
 

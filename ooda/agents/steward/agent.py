@@ -66,7 +66,7 @@ def steward_agent(task: StewardTask, traits: Mapping[str, Traits]) -> AgentSpec:
             Phase(
                 name="act",
                 decider=PolicyDecider(lambda s: _act(task, s)),
-                tools=("coder_due_builds", *_BUILDING),
+                tools=("coder_due_builds", *_BUILDING, "coder_follow_builds"),
             ),
             Phase(name="follow", decider=PolicyDecider(lambda s: _follow(task, s)), tools=("coder_follow_builds",)),
             Phase(name="report", decider=PolicyDecider(lambda s: _report(task, s)), tools=("coder_notify",)),
@@ -153,15 +153,25 @@ def _confirm(task: StewardTask, situation: Situation) -> Decision:
 
 
 def _act(task: StewardTask, situation: Situation) -> Decision:
-    """Ask for a batch, carry it out call by call, ask for the next, until none is left."""
+    """Ask for a batch, carry it out call by call, ask for the next, until none is left.
+
+    Autostop waits between its batches until the builds of the last one have ended.
+    """
     counted = _counted(situation)
     if not situation.results:
-        return Decision(actions=(_due(),), reason="the first batch")
+        return Decision(actions=(_due(task, 0),), reason="the first batch")
     last = situation.results[-1]
     if (fatal := _fatal(situation)) is not None:
         return Decision(stop=fatal[0], facts=counted, notices=_told(situation), reason=fatal[1])
+    if last.tool == "coder_follow_builds":
+        return Decision(actions=(_due(task, 0),), facts={"asked": 0}, reason="the batch has ended; the next one")
     if last.tool != "coder_due_builds":
-        return Decision(actions=(_due(),), facts=counted, notices=_told(situation), reason="the next batch")
+        asked = int(situation.facts.get("asked", 0)) + len(situation.results)
+        is_full = task.check == "autostop" and asked >= task.batch_size and counted["made"] > 0
+        action = tool_action("coder_follow_builds") if is_full else _due(task, asked)
+        reason = "the batch is asked for; its builds come to their end" if is_full else "the next batch"
+        facts = {**counted, "asked": asked} if task.check == "autostop" else counted
+        return Decision(actions=(action,), facts=facts, notices=_told(situation), reason=reason)
     if not last.is_ok and last.status != "no_data":
         return Decision(stop="failed", reason=_words(last))
     builds = last.facts().get("builds", ())
@@ -180,8 +190,10 @@ def _fatal(situation: Situation) -> tuple[Status, str] | None:
     return None
 
 
-def _due() -> Action:
-    return tool_action("coder_due_builds", limit=_BATCH)
+def _due(task: StewardTask, asked: int) -> Action:
+    """The next builds; of autostop no more than its batch has left."""
+    left = max(1, task.batch_size - asked) if task.check == "autostop" else _BATCH
+    return tool_action("coder_due_builds", limit=min(_BATCH, left))
 
 
 def _build(task: StewardTask, build: Mapping[str, Any]) -> Action:

@@ -105,7 +105,7 @@ class FleetDesk:
     async def survey(self) -> ToolOutcome:
         try:
             await self._maker.settle_open()
-            return await (self._survey_undo() if self._starts else self._survey_fleet())
+            return await (self._survey_undo() if self.only_starts else self._survey_fleet())
         except CredentialError as error:
             raise ToolFailedError(str(error)) from error
 
@@ -125,8 +125,9 @@ class FleetDesk:
 
     def begin(self, count: int) -> ToolOutcome:
         self.allowed = count
-        verb = "starting" if self._starts else "stopping"
-        says = f"{'Grace period ended, ' if self._task.check == 'quiet_hours' else ''}{verb} {count} workspaces"
+        verb = "starting" if self.only_starts else "stopping"
+        is_quiet = any(wanted.cause == "quiet_hours" for wanted in self._queue or ())
+        says = f"{'Grace period ended, ' if is_quiet else ''}{verb} {count} workspaces"
         return ToolOutcome(text=says, data={"says": [says[0].upper() + says[1:]], "count": count}, label=TOOL)
 
     async def make(self, wanted: WantedBuild, key: str) -> ToolOutcome:
@@ -189,7 +190,8 @@ class FleetDesk:
     # -- surveys ----------------------------------------------------------------------------------------
 
     @property
-    def _starts(self) -> bool:
+    def only_starts(self) -> bool:
+        """Whether this pass takes stops back, and stops nothing."""
         return self._task.check in ("rollback", "start_all")
 
     async def _survey_fleet(self) -> ToolOutcome:
@@ -206,6 +208,7 @@ class FleetDesk:
         if self._task.check == "ttl":
             text = ttl_text(self._ttl(found))
         data = {
+            "deployment": self._client.url,
             "fleet": found.fleet,
             "running": len(running),
             "due": len(self._queue),
@@ -224,7 +227,14 @@ class FleetDesk:
         self._queue = self._wanted(undo.wanted for undo in due)
         lines = [f"{undo.row.title}: {undo.why_not or 'is started again'}" for undo in self.undos]
         says = f"Found {len(self.undos)} stops to take back, {len(due)} of them can be"
-        data = {"fleet": len(self.undos), "running": 0, "due": len(self._queue), "warned": 0, "says": [says]}
+        data = {
+            "deployment": self._client.url,
+            "fleet": len(self.undos),
+            "running": 0,
+            "due": len(self._queue),
+            "warned": 0,
+            "says": [says],
+        }
         return ToolOutcome(text="\n".join([says, *lines[:_LINES_SHOWN]]), data=data, label=TOOL)
 
     def _change(self, seat: Seat) -> WantedBuild:
@@ -320,7 +330,7 @@ class FleetDesk:
     # -- builds -----------------------------------------------------------------------------------------
 
     async def _made(self, wanted: WantedBuild, key: str) -> ToolOutcome:
-        if not self._starts:
+        if not self.only_starts:
             await self._maker.wait_for_turn()
         seat = await self._gatherer.decide_again(wanted.workspace, self._seats.get(wanted.workspace))
         if seat is None:
@@ -329,12 +339,12 @@ class FleetDesk:
             return _left(seat.workspace.title, "the task does not name it")
         if seat.workspace.build_id != wanted.build:
             return _left(seat.workspace.title, "it has changed since it was looked at")
-        if not self._starts and not (seat.workspace.status == "running" and self._is_due(seat)):
+        if not self.only_starts and not (seat.workspace.status == "running" and self._is_due(seat)):
             return _left(seat.workspace.title, reason_words(seat.said.reason))
         outcome = await self._maker.make(wanted, key, seat.workspace)
         if outcome.status != "made" or outcome.build is None:
             return _left(seat.workspace.title, {"moved": "it has changed"}.get(outcome.status, outcome.status))
-        verb = "Started" if self._starts else "Stopped"
+        verb = "Started" if self.only_starts else "Stopped"
         says = f"{verb} workspace {seat.workspace.title} (reason: {reason_words(wanted.cause)})"
         data = {
             "status": "made",

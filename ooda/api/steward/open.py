@@ -37,7 +37,7 @@ from ooda.governance.recorder import Recorder
 from ooda.runtime.agent import LOOP_VERSION, AgentSpec
 from ooda.runtime.loop import Loop
 from ooda.runtime.state import RunState
-from ooda.services.coder import CoderClient
+from ooda.services.coder import CoderClient, checked_url
 from ooda.task import LoadedTask, StewardTask
 from ooda.tools.all import CODER
 from ooda.tools.room import FolderSpool, ToolRoom
@@ -155,6 +155,11 @@ async def opened_pass(session: Session, loaded: LoadedTask, options: PassOptions
         client = options.client
         if client is None:
             client = await stack.enter_async_context(coder_client(session.settings, sleep=options.sleep))
+        if task.deployment is not None and checked_url(task.deployment) != client.url:
+            raise ConfigError(
+                f"the task is about the Coder deployment {task.deployment}, and {client.url} is configured; set "
+                "`CODER_URL` to the task's, or make a new task"
+            )
         session.register_secrets(
             "coder_token", [token.get_secret_value()] if (token := session.settings.coder.token) else []
         )
@@ -199,6 +204,7 @@ def _assembled(
     )
     if options.run:
         recorder.load()
+        _same_deployment(recorder.state, client.url)
     desk = FleetDesk(
         client,
         session.store,
@@ -237,6 +243,16 @@ def _assembled(
     return Pass(session, loaded, agent, recorder, engine, desk, limits=limits, is_resumed=bool(options.run))
 
 
+def _same_deployment(state: RunState, url: str) -> None:
+    survey = state.facts.get("survey")
+    surveyed = survey.get("deployment", url) if isinstance(survey, dict) else url
+    if surveyed != url:
+        raise ConfigError(
+            f"{state.run} was begun on the Coder deployment {surveyed}, and {url} is configured; set `CODER_URL` to "
+            "the former to go on with it"
+        )
+
+
 def _policy(
     session: Session,
     task: StewardTask,
@@ -267,7 +283,8 @@ def _blast_radius(settings: Settings, desk: FleetDesk) -> Hook:
     steward = settings.steward
 
     def hook(call: ProposedCall, tool: Tool, parsed: Parsed) -> Refused | NeedsApproval | None:
-        if tool.name != "coder_begin_builds":
+        # Starts take stops back that were allowed before; a stop is what harms whoever works.
+        if tool.name != "coder_begin_builds" or desk.only_starts:
             return None
         count, fleet = parsed.value.count, parsed.value.fleet
         cap = max(steward.blast_count, fleet * steward.blast_percent // 100)

@@ -32,6 +32,7 @@ def steward_task(
     workspaces: Iterable[str] = (),
     reason: str | None = None,
     message: str | None = None,
+    batch_size: int | None = None,
 ) -> LoadedTask:
     """A pass as a task.
 
@@ -49,6 +50,8 @@ def steward_task(
             "grants": [word for word in grants if tells_owners or word != "notify"],
             "threshold": threshold_s if threshold_s is not None else settings.steward.ttl_monitor.warning_threshold,
             "workspaces": list(workspaces),
+            "batch_size": batch_size if batch_size is not None else settings.steward.autostop.batch_size,
+            "deployment": str(settings.coder.url).rstrip("/") if settings.coder.url is not None else None,
             "timezone": timezone,
             "user": user,
             "reason": reason,
