@@ -21,7 +21,7 @@ from ooda.api.enclosure import Enclosure
 from ooda.api.kinds import RunKind, kind_of
 from ooda.api.lease import held_lease
 from ooda.api.request import Launch
-from ooda.api.runs import intent_of
+from ooda.api.runs import entries_of, intent_of
 from ooda.api.session import Session
 from ooda.api.snapshots import WorkspaceSnapshots
 from ooda.api.standing import Registered, conduct_recorder, register, tell_shared
@@ -39,6 +39,7 @@ from ooda.governance.policy import DoorPolicy
 from ooda.governance.prices import PriceRow
 from ooda.governance.recorder import Recorder
 from ooda.governance.sent_mark import SentMark
+from ooda.labels import TRUSTED, Integrity, Label, join
 from ooda.models.fallback import FallbackModel
 from ooda.models.http1 import Timeouts
 from ooda.models.replay import ReplayModel
@@ -141,7 +142,8 @@ class Live:
                 enclosure=enclosure,
                 parent=self.launch.parent,
                 cassette=self.launch.cassette.digest if self.launch.cassette else "",
-            )
+            ),
+            task_label(self.session, self.launch),
         )
 
 
@@ -283,6 +285,11 @@ def _assemble(
     return Live(launch, session, kind, recorder, engine, world, door, sandbox)
 
 
+def task_label(session: Session, launch: Launch) -> Label:
+    """Of the task's text: a person's, or, where a run started this one, of all that run has seen."""
+    return join(entry.label for entry in entries_of(session, launch.parent)) if launch.parent else TRUSTED
+
+
 def _limits(launch: Launch, state: RunState) -> Limits:
     """The ceilings of a run that is resumed: those of its journal, and over them what the caller changes."""
     return launch.limits.to_limits(state.limits) if launch.limits is not None else state.limits
@@ -339,7 +346,8 @@ def _policy(session: Session, launch: Launch, kind: RunKind, run: str, agent: Re
         actor=f"{kind.agent.name} agent of {run} for {session.user}",
         level=level,
         grants=grants,
-        named=kind.named,
+        # A task another run wrote names nothing that a person has not named.
+        named=kind.named if task_label(session, launch).integrity is Integrity.TRUSTED else tuple,
         rules=session.rules,
         version=hashlib.sha256(version).hexdigest()[:16],
         scopes=run_scopes(session, kind.agent.name, kind.topic, run, kind.limits, launch.parent),

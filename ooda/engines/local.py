@@ -31,7 +31,7 @@ from ooda.events import (
 from ooda.governance.call import ProposedCall
 from ooda.governance.gate import Gate
 from ooda.governance.recorder import Intent, Recorded, Recorder
-from ooda.labels import TOOL
+from ooda.labels import TOOL, TRUSTED, UNTRUSTED, Label
 from ooda.runtime.commands import (
     AskHuman,
     CallModel,
@@ -153,9 +153,13 @@ class LocalEngine:
 
     # -- from outside -----------------------------------------------------------------------------------
 
-    async def start(self, event: RunStarted) -> Ending:
-        """Begin a new run with its first event, and carry it to its end. Raises LeaseLostError as `resume` does."""
-        return await self._drive(Intent(event))
+    async def start(self, event: RunStarted, label: Label = TRUSTED) -> Ending:
+        """Begin a new run with its first event, and carry it to its end. Raises LeaseLostError as `resume` does.
+
+        Args:
+            label: Of the task's text. A person wrote it, unless a run did: then what that run has seen speaks in it.
+        """
+        return await self._drive(Intent(event, label))
 
     async def resume(self, event: Resumed) -> Ending:
         """Take the run up where its journal ends: settle what was open, then go on.
@@ -315,7 +319,7 @@ class LocalEngine:
             case AskHuman():
                 return lambda: self._ask_person(command)
             case Spawn():
-                return lambda: self._world.spawn(command)
+                return lambda: self._spawned(command)
             case Stop():
                 return lambda: self._stop(command)
             case CallModel() | CallTool() | RunCli() | Notify() | SetTimer():
@@ -355,6 +359,11 @@ class LocalEngine:
         )
         # Answered elsewhere, or expired, while the person was typing: what stands in the store counts.
         return self._gate.answer_in_store(call) or self._gate.answer(answered)
+
+    async def _spawned(self, command: Spawn) -> Intent:
+        """The end of a child. Its words are another model's: untrusted, whatever its launcher says of them."""
+        ended = await self._world.spawn(command)
+        return msgspec.structs.replace(ended, label=ended.label.join(UNTRUSTED))
 
     async def _arm(self, command: SetTimer) -> None:
         if command.timer in self._timers:

@@ -22,7 +22,7 @@ from ooda.runtime.commands import CallModel, Spawn
 from ooda.runtime.context import request_digest
 from ooda.store import Tx
 
-__all__ = ["Compare", "LocalWorld", "Topic"]
+__all__ = ["Compare", "LocalWorld", "Spawner", "Topic"]
 
 Compare = Callable[[str], None]
 """Given the digest of the request about to be sent; raises DivergenceError when a cassette holds another one."""

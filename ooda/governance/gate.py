@@ -42,6 +42,7 @@ from ooda.governance.operations import Operation, strictest
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.recorder import Intent, Recorder
 from ooda.governance.redaction import has_marker
+from ooda.governance.rules import UNREAD
 from ooda.governance.sinks import judge
 from ooda.ids import IdSource, effect_key
 from ooda.labels import TOOL
@@ -55,6 +56,10 @@ Hook = Callable[[ProposedCall, Tool, Parsed], Refused | NeedsApproval | None]
 """Runs after permission; may only tighten: None leaves the decision as it is."""
 
 _NANO = 1_000_000_000
+_PLAINLY = (
+    "Nobody is there to be asked. Write the command plainly: programs by their names, no text run as a command that "
+    "is made at run time; or put the steps into a script file and run that"
+)
 
 
 class KeepsOutput(Protocol):
@@ -136,6 +141,9 @@ class Gate:
                     return refused
                 case NeedsApproval() as asked:
                     asks = asks or asked
+        if ruled.rule == UNREAD and not self.policy.is_attended:
+            # A model can write it otherwise at once; a run that waits for a person over a spelling is of no use.
+            return Refused("arguments", f"{ruled.reason}. {_PLAINLY}", operation)
         judged = judge(situation.label, operation, targets, self.policy.named(), is_attended=self.policy.is_attended)
         if judged.decision == "deny":
             return Refused("label", judged.reason, operation)

@@ -3,7 +3,7 @@
 The most restrictive matching rule wins, wherever it stands, so a file of a project's own can add rules and never
 lift one. Every rule carries examples of what it matches and what it does not; they are tried when the table is
 loaded, and a rule that fails its own examples is an error. Rules are a courtesy that names harm before it is tried;
-the sandbox is the wall. Text a rule cannot judge is reported (`RuleDecision.unparsed`), not guessed at.
+the sandbox is the wall. Shell text that is not understood is not guessed at: it is `ask`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ooda.governance.operations import Answer, Operation, operation_named, stric
 from ooda.governance.rules_file import RuleText, example_call, read_rules
 from ooda.governance.shell_text import ShellText, SimpleCommand, parse_shell
 
-__all__ = ["Rule", "RuleDecision", "RuleSet"]
+__all__ = ["UNREAD", "Rule", "RuleDecision", "RuleSet"]
 
 _DEFAULT: Final = Path(__file__).with_name("default_rules.toml")
 
@@ -40,8 +40,8 @@ class RuleDecision(msgspec.Struct, frozen=True):
     matched: tuple[str, ...] = ()
     """All rules that matched, in the order of the table."""
     unparsed: str = ""
-    """Why shell text in the call, or a part of it, is not understood; the caller decides what that means. Inside a
-    sandbox it may pass, outside one it is `ask`."""
+    """Why shell text in the call, or a part of it, is not understood. Then the answer is at least `ask`, under the
+    rule `unread`."""
 
 
 class Rule:
@@ -191,14 +191,23 @@ class RuleSet:
             unparsed = text.unparsed
             matched += concerned.matching(text, given)
         if not matched:
-            return RuleDecision("allow", unparsed=unparsed) if unparsed else _NOTHING
+            return _unread(unparsed) if unparsed else _NOTHING
         matched.sort(key=self.rules.index)
         answer = strictest(rule.decision for rule in matched)
+        if unparsed and answer == "allow":
+            return msgspec.structs.replace(_unread(unparsed), matched=tuple(rule.name for rule in matched))
         rule = next(rule for rule in matched if rule.decision == answer)
         return RuleDecision(answer, rule.name, rule.reason, tuple(rule.name for rule in matched), unparsed)
 
 
 _NOTHING: Final = RuleDecision("allow")
+
+UNREAD: Final = "unread"
+"""What decides where shell text is not understood: no rule can judge what it cannot read (docs/adr/0026)."""
+
+
+def _unread(why: str) -> RuleDecision:
+    return RuleDecision("ask", UNREAD, f"the shell text cannot be judged: {why}", unparsed=why)
 
 
 def _folder(cwd: object) -> str:

@@ -25,7 +25,8 @@ class Sink(msgspec.Struct, frozen=True):
 
     risk: Risk
     deciding: tuple[str, ...] = ()
-    """The arguments that decide what is hit, for approvals and reports: tools report their values as targets."""
+    """The arguments that decide what is hit. A call's argument of such a name is a target of it, whatever else its
+    tool reports, unless the tool itself holds it against the typed task before it acts."""
     is_egress: bool = False
     """Data leaves to where others read it."""
     is_change: bool = False
@@ -52,7 +53,7 @@ SINKS: Final[dict[Operation, Sink]] = dict(
         _sink(Operation.READ_CLUSTER, "cluster", "namespace"),
         _sink(Operation.STOP_WORKSPACE, "workspace", change=True),
         _sink(Operation.START_WORKSPACE, "workspace", change=True),
-        _sink(Operation.NOTIFY, "channel", egress=True),
+        _sink(Operation.NOTIFY, "channel", "recipient", egress=True),
         _sink(Operation.SPAWN),
         _sink(Operation.CHANGE_GOVERNANCE, change=True),
     ]

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ooda.api.session import Session
 from ooda.clock import Clock
 from ooda.engines.local import Ending, LocalEngine, Person
-from ooda.engines.world import LocalWorld, Topic
+from ooda.engines.world import LocalWorld, Spawner, Topic
 from ooda.events import Body, Entry, Event, Foreign, Limits, Resumed, RunStarted
 from ooda.governance.budget import Scope
 from ooda.governance.call import Tool
 from ooda.governance.gate import Gate
+from ooda.governance.levels import Level
 from ooda.governance.model_door import ModelDoor
 from ooda.governance.operations import Operation
 from ooda.governance.policy import DoorPolicy
@@ -61,7 +63,13 @@ class ToolDouble:
 
 
 class AgentBench:
-    """A home folder and the runs of one agent made in it."""
+    """A home folder and the runs of one agent made in it.
+
+    Args:
+        named: What the task names in the outside world.
+        room: What the tools work with beside run and clock: a sandbox, a repository, a desk.
+        children: Runs sub-agents.
+    """
 
     def __init__(
         self,
@@ -73,6 +81,10 @@ class AgentBench:
         limits: Limits = Limits(),  # noqa: B008 - a frozen value
         grants: Iterable[Operation] = (),
         scopes: tuple[Scope, ...] = (),
+        level: Level = Level.SANDBOX_ONLY,
+        named: tuple[str, ...] = (),
+        room: Mapping[str, Any] | None = None,
+        children: Spawner | None = None,
         clock: Clock | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
@@ -86,6 +98,10 @@ class AgentBench:
         """Carries the run that is under way: to interrupt it, for instance."""
         self._grants = frozenset(grants)
         self._scopes = scopes
+        self._level = level
+        self._named = named
+        self._room = room or {}
+        self._children = children
         self._clock = clock
         self._settings = settings or {}
         traits = {tool.name: tool.traits for tool in tools}
@@ -146,13 +162,15 @@ class AgentBench:
         )
         if not is_new:
             recorder.load()
-        box = BoundToolbox(self._tools, ToolRoom(run=run, clock=session.clock))
+        box = BoundToolbox(self._tools, ToolRoom(run=run, clock=session.clock, **self._room))
         toolbox = ToolDouble(box, self._extra)
         policy = DoorPolicy(
             actor="test",
             rules=session.rules,
             version="test",
+            level=self._level,
             grants=self._grants,
+            named=lambda: self._named,
             scopes=self._scopes,
             is_attended=person is not None,
         )
@@ -178,5 +196,6 @@ class AgentBench:
             model=access,
             schemas=toolbox.schemas,
             topic=Topic(company_id="test", project_id="test", task_id=run),
+            spawner=self._children,
         )
         return LocalEngine(recorder, gate, world, owner="test", person=person)

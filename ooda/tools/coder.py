@@ -32,6 +32,9 @@ _SURVEY_S = 900.0
 _BUILD_S = 600.0
 _FOLLOW_S = 1_800.0
 
+_DESK = ("workspace",)
+"""Which workspaces may be touched the desk knows: it looks once more, and leaves alone what the task does not name."""
+
 Id = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -43,6 +46,11 @@ def _desk(room: ToolRoom) -> CoderDesk:
 
 def _deployment(room: ToolRoom, arguments: Any) -> tuple[str, ...]:
     return room.coder.targets() if room.coder is not None else ()
+
+
+def _told(room: ToolRoom, arguments: Any) -> tuple[str, ...]:
+    """The deployment, and words that no template holds: people act on them, so the task has to state them."""
+    return (*_deployment(room, arguments), *((arguments.text,) if arguments.text else ()))
 
 
 @tool(operation=Operation.READ_WORKSPACE, effect="pure", timeout_s=_SURVEY_S, targets=_deployment)
@@ -84,7 +92,14 @@ def _wanted(transition: Literal["start", "stop"], **arguments: Any) -> WantedBui
     return WantedBuild(transition=transition, **arguments)
 
 
-@tool(operation=Operation.STOP_WORKSPACE, effect="once", timeout_s=_BUILD_S, targets=_deployment, probe=_was_stopped)
+@tool(
+    operation=Operation.STOP_WORKSPACE,
+    effect="once",
+    timeout_s=_BUILD_S,
+    targets=_deployment,
+    probe=_was_stopped,
+    judges=_DESK,
+)
 async def coder_stop_workspace(
     room: ToolRoom,
     workspace: Annotated[Id, Field(description="Id of the workspace.")],
@@ -97,7 +112,14 @@ async def coder_stop_workspace(
     return await _desk(room).make(wanted, room.call.key)
 
 
-@tool(operation=Operation.START_WORKSPACE, effect="once", timeout_s=_BUILD_S, targets=_deployment, probe=_was_started)
+@tool(
+    operation=Operation.START_WORKSPACE,
+    effect="once",
+    timeout_s=_BUILD_S,
+    targets=_deployment,
+    probe=_was_started,
+    judges=_DESK,
+)
 async def coder_start_workspace(
     room: ToolRoom,
     workspace: Annotated[Id, Field(description="Id of the workspace.")],
@@ -120,7 +142,7 @@ async def coder_start_workspace(
     return await _desk(room).make(wanted, room.call.key)
 
 
-@tool(operation=Operation.START_WORKSPACE, effect="keyed", timeout_s=_BUILD_S, targets=_deployment)
+@tool(operation=Operation.START_WORKSPACE, effect="keyed", timeout_s=_BUILD_S, targets=_deployment, judges=_DESK)
 async def coder_extend_workspace(
     room: ToolRoom,
     workspace: Annotated[Id, Field(description="Id of the workspace.")],
@@ -141,7 +163,7 @@ async def coder_follow_builds(room: ToolRoom) -> ToolOutcome:
     return await _desk(room).follow()
 
 
-@tool(operation=Operation.NOTIFY, effect="keyed", timeout_s=60, targets=_deployment)
+@tool(operation=Operation.NOTIFY, effect="keyed", timeout_s=60, targets=_told)
 async def coder_notify(
     room: ToolRoom,
     kind: Annotated[

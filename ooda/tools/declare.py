@@ -23,6 +23,7 @@ from ooda.errors import ToolArgumentsError, nearest
 from ooda.events import Effect, canonical
 from ooda.governance.call import Parsed, ProbeAnswer, ToolOutcome
 from ooda.governance.operations import Operation
+from ooda.governance.sinks import SINKS
 from ooda.runtime.agent import Traits
 from ooda.tools.repair import Object, parse_object
 from ooda.tools.room import ToolRoom
@@ -56,6 +57,8 @@ class ToolDeclaration:
     function: Callable[..., Awaitable[ToolOutcome]]
     targets: Targets
     probe: Probe
+    judges: tuple[str, ...] = ()
+    """Deciding arguments of the sink that the tool itself holds against the typed task before it acts."""
 
     @property
     def traits(self) -> Traits:
@@ -102,6 +105,13 @@ class ToolDeclaration:
                 "send the text as UTF-8"
             ) from error
         return Parsed(value=value, canonical=encoded, repaired=repaired or coerced)
+
+    def aims(self, room: ToolRoom, value: Any) -> tuple[str, ...]:
+        """All a call is aimed at: what `targets` says, and the values of its deciding arguments."""
+        said = self.targets(room, value)
+        decided = (getattr(value, name, None) for name in SINKS[self.operation].deciding if name not in self.judges)
+        more = (text for given in decided for text in _texts(given) if text)
+        return tuple(dict.fromkeys((*said, *more)))
 
     def _validate(self, given: Object) -> tuple[BaseModel, bool]:
         from pydantic import ValidationError
@@ -162,13 +172,16 @@ def tool(
     pins_plan: bool = False,
     targets: Targets = lambda room, arguments: (),
     probe: Probe | None = None,
+    judges: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Awaitable[ToolOutcome]]], ToolDeclaration]:
     """Declare an async function `(room, …arguments)` as a tool; its docstring is what the model reads.
 
     Args:
         operation: What the permission matrix is asked for.
         effect: What happens to an interrupted call. `once` needs a `probe`.
-        targets: What in the outside world a call touches; from the typed task, not from the model.
+        targets: What in the outside world a call touches; from the typed task, not from the model. Arguments that
+            decide what the operation hits (`Sink.deciding`) are targets without being named here.
+        judges: Those among them that the tool holds against the typed task itself, and refuses what it does not name.
     """
 
     def declare(function: Callable[..., Awaitable[ToolOutcome]]) -> ToolDeclaration:
@@ -189,9 +202,16 @@ def tool(
             function=function,
             targets=targets,
             probe=probe or _unknown,
+            judges=judges,
         )
 
     return declare
+
+
+def _texts(given: object) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    return tuple(map(str, given)) if isinstance(given, (list, tuple)) else (str(given),)
 
 
 async def _unknown(room: ToolRoom, arguments: Any, key: str) -> ProbeAnswer:

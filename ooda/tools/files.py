@@ -13,6 +13,8 @@ from pydantic import Field
 from ooda.errors import ToolArgumentsError
 from ooda.governance.call import ToolOutcome
 from ooda.governance.operations import Operation
+from ooda.governance.secret_files import label_of_file
+from ooda.labels import join
 from ooda.sandbox.protocol import Entry, FileInfo, Sandbox
 from ooda.tools.declare import tool
 from ooda.tools.edit_match import Edit, apply_edit, is_crlf, to_crlf
@@ -69,6 +71,7 @@ async def read_file(
             "first": first,
             "last": reached,
         },
+        label=label_of_file(path),
     )
 
 
@@ -162,6 +165,7 @@ async def search_files(
     return ToolOutcome(
         text=f"{shown}\n[{plural(reached, 'line')} in {searched}{more}]",
         data={"hits": len(found.hits), "files_searched": found.files_searched, "truncated": cut},
+        label=join(label_of_file(hit.path) for hit in found.hits),
     )
 
 

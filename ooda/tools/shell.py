@@ -15,6 +15,7 @@ from ooda.errors import ToolArgumentsError, ToolFailedError
 from ooda.governance.call import ToolOutcome
 from ooda.governance.cap import capped
 from ooda.governance.operations import Operation
+from ooda.governance.secret_files import label_of_shell
 from ooda.sandbox.protocol import ExecResult, Output, PollResult
 from ooda.tools.declare import tool
 from ooda.tools.room import ToolRoom
@@ -44,6 +45,7 @@ async def run_shell_command(
         return ToolOutcome(
             text=f"Started in the background as `{handle}`. poll_process shows its output, stop_process ends it.",
             data={"handle": handle, "running": True},
+            label=label_of_shell(command),
         )
     allowed_s = room.remaining_s(timeout_s)
     result = await sandbox.exec(command, timeout_s=allowed_s, cwd=cwd, spool=f"out-{room.call.seq}")
@@ -63,6 +65,7 @@ async def run_shell_command(
             "duration_ms": result.duration_ms,
         },
         spool=handle,
+        label=label_of_shell(command),
     )
 
 

@@ -60,7 +60,7 @@ class BoundTool:
         return self.declaration.parse(arguments)
 
     def targets(self, parsed: Parsed) -> tuple[str, ...]:
-        return self.declaration.targets(self._room, parsed.value)
+        return self.declaration.aims(self._room, parsed.value)
 
     async def run(self, grant: Grant, parsed: Parsed) -> ToolOutcome:
         """Spend the grant and act.

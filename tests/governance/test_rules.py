@@ -13,7 +13,7 @@ from ooda.errors import ConfigError
 from ooda.governance.globs import compile_globs
 from ooda.governance.levels import Level
 from ooda.governance.operations import Operation, strictest
-from ooda.governance.rules import RuleDecision, RuleSet
+from ooda.governance.rules import UNREAD, RuleDecision, RuleSet
 from ooda.governance.shell_text import parse_shell
 
 RULES = RuleSet.load()
@@ -142,9 +142,10 @@ def test_a_relative_path_is_judged_from_the_folder_the_call_names() -> None:
     assert shell("rm -rf *").decision == "allow"
 
 
-def test_text_that_is_not_understood_is_reported_and_not_guessed_at() -> None:
-    """What it means is the caller's matter; what was understood is judged all the same."""
-    assert shell("$CMD x") == RuleDecision("allow", unparsed="the program's name '$CMD' is known only at run time")
+def test_text_that_is_not_understood_is_asked_about_and_not_guessed_at() -> None:
+    """No rule can judge what it cannot read; what was understood is judged all the same, and a deny stays one."""
+    why = "the program's name '$CMD' is known only at run time"
+    assert shell("$CMD x") == RuleDecision("ask", UNREAD, f"the shell text cannot be judged: {why}", unparsed=why)
     both = shell("rm -rf /; $CMD")
     assert both.decision == "deny"
     assert both.unparsed

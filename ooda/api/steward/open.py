@@ -269,7 +269,7 @@ def _policy(
         actor=f"steward agent of {run} for {session.user}",
         level=level,
         grants=grants,
-        named=lambda: (deployment,),
+        named=lambda: (deployment, *([task.message[:2_000]] if task.message else [])),
         rules=session.rules,
         version=hashlib.sha256(version).hexdigest()[:16],
         approval_ttl_s=session.settings.governance.approval_timeout,
