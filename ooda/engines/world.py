@@ -29,6 +29,8 @@ Compare = Callable[[str], None]
 
 
 class Spawner(Protocol):
+    """Runs a child to its end; gives its ChildStopped to record."""
+
     async def __call__(self, command: Spawn) -> Intent: ...
 
 
