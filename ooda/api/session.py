@@ -91,7 +91,7 @@ class Session:
             store,
             clock=clock or SystemClock(),
             ids=ids or RandomIds(),
-            user=environ.get("OODA_USER") or _user(),
+            user=loaded.settings.governance.user or _user(),
         )
         if not readonly:
             session.expire_holds()

@@ -17,7 +17,7 @@ def validate(args: argparse.Namespace) -> int:
         print(f"note: {warning}")
     task = loaded.task
     if task.kind == "coding" and "push_feature_branch" not in task.grants:
-        print("note: the task ends with a push and does not grant it; add `grants: [push_feature_branch]`.")
+        print("note: the task ends with a push, and its `grants` leave it out; add `push_feature_branch`.")
     needs = sorted({ref.secret_ref for ref in task.secret_refs()})
     print(
         f"{loaded.source}: a valid {task.kind} task, digest {loaded.digest[:12]}"

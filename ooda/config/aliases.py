@@ -57,6 +57,7 @@ ALIASES: dict[str, Alias] = {
     "AGENT_MODEL": Alias("triage.model"),
     "AGENT_ALLOWED_TOOLS": Alias("triage.allowed_tools"),
     "AGENT_TIMEOUT": Alias("triage.timeout"),
+    "OODA_USER": Alias("governance.user"),
     "FLEET_MCP_AUTH_TOKEN": Alias("mcp.auth_token"),
     "FLEET_MCP_AUTH_ENABLED": Alias("mcp.auth_enabled"),
 }

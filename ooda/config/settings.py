@@ -152,6 +152,7 @@ class GovernanceSettings(Room):
     approval_timeout: Seconds = _setting(
         900, "How long a question to a person stands; then it is refused.", "lower", ge=1, le=604_800
     )
+    user: Line | None = _setting(None, "Who runs this, as audit log and approvals name it; the login name if unset.")
     rules_file: Line | None = _setting(None, "File of allow, ask and deny rules.")
     redis_url: Key = _secret("Redis for budgets shared by many machines; off if unset.")
     redis_prefix: Line = _setting("ooda", "Start of all keys on that server; with another one nothing is shared.")

@@ -196,7 +196,7 @@ def _from_environ(environ: Mapping[str, str], mistakes: list[str]) -> _Layer:
             layer[alias.setting] = _Given(_in_seconds(value, alias.unit_s), Origin("environment", variable))
     own = {environ_name(name): name for name in known_settings()}
     for variable, value in environ.items():
-        if not variable.startswith("OODA_") or variable.startswith(RESERVED) or not value:
+        if not variable.startswith("OODA_") or variable.startswith(RESERVED) or variable in ALIASES or not value:
             continue
         if variable in own:
             layer[own[variable]] = _Given(value, Origin("environment", variable))

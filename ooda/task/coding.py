@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ooda.fields import Line, Says, Text
 from ooda.problems import sentence
-from ooda.task.parts import JsonObject, Secret, SecretRef, TaskBase, TaskModel
+from ooda.task.parts import Grants, JsonObject, Secret, SecretRef, TaskBase, TaskModel
 
 __all__ = [
     "AccessToken",
@@ -152,6 +152,12 @@ class CodingTask(TaskBase):
     kind: Literal["coding"] = "coding"
     repository: Repository = Field(description="What is cloned, and where the feature branch is pushed.")
     task: TaskDetails = Field(description="What has to be done.")
+    # A CodingAgentRequest ends with a push of its feature branch: who writes one asks for that (docs/adr/0014).
+    grants: Grants = Field(
+        ("push_feature_branch",),
+        description="Operations this task grants by name, within the agent's level. Left out, it grants the push of "
+        "its feature branch to its own remote, which every coding task ends with; `grants: []` grants nothing.",
+    )
 
     def secret_refs(self) -> tuple[SecretRef, ...]:
         credentials = self.repository.credentials

@@ -307,6 +307,10 @@ def _grants(value: object) -> object:
     return value
 
 
+Grants = Annotated[tuple[Operation, ...], BeforeValidator(_grants)]
+"""Operations a task grants by name; each at most once."""
+
+
 class TaskBase(TaskModel):
     """What every kind of task may say besides its own request."""
 
@@ -320,9 +324,7 @@ class TaskBase(TaskModel):
         "or commands that all have to exit with 0.",
     )
     limits: LimitsSpec = Field(default_factory=LimitsSpec, description="Ceilings of the run.")
-    grants: Annotated[tuple[Operation, ...], BeforeValidator(_grants)] = Field(
-        (), description="Operations this task grants by name, within the agent's level."
-    )
+    grants: Grants = Field((), description="Operations this task grants by name, within the agent's level.")
     model: ModelOverrides = Field(
         default_factory=ModelOverrides, description="Where and how the model is asked, for this task only."
     )

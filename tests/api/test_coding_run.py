@@ -9,6 +9,7 @@ from ooda.api.result import result_of
 from ooda.errors import ConfigError
 from ooda.events import CallRefused, Notified, PhaseEntered, ToolReturned
 from ooda.models.scripted import ScriptedModel, say
+from ooda.task import parse_task
 from ooda.testing.runs import RunBench
 
 pytestmark = pytest.mark.bubblewrap
@@ -103,12 +104,41 @@ async def test_validation_none_is_success_without_a_check(tmp_path: object) -> N
     assert ending.status == "success"
 
 
-async def test_a_task_that_does_not_grant_the_push_is_refused_before_money_is_spent(bench: RunBench) -> None:
-    """The refusal names the line to add."""
-    ending = await bench.run(bench.task(grants=[]), [])
+@pytest.mark.parametrize("grants", [[], ["open_pull_request"]], ids=["nothing", "something else"])
+async def test_a_task_that_leaves_the_push_out_is_refused_before_money_is_spent(
+    bench: RunBench, grants: list[str]
+) -> None:
+    """The refusal names what was given and the word to add."""
+    ending = await bench.run(bench.task(grants=grants), [])
 
-    assert ending.status == "refused" and "grants: [push_feature_branch]" in ending.reason
+    assert ending.status == "refused"
+    assert f"`grants: [{', '.join(grants)}]`" in ending.reason and "add `push_feature_branch`" in ending.reason
     assert ending.state.spent.model_calls == 0
+
+
+async def test_a_bare_coding_agent_request_runs_to_its_push(bench: RunBench) -> None:
+    """The requirement's own document, with nothing of ours in it: its feature branch is pushed, main stays."""
+    request = {
+        "agent": {"model": "z-ai/glm-4.6:exacto", "instructions": None},
+        "repository": {"remote_url": str(bench.remote), "branch": "main"},
+        "task": {
+            "id": "task-789",
+            "project_id": "project-456",
+            "company_id": "company-123",
+            "title": "Make add add",
+            "description": "add() subtracts.",
+            "requirements": ["add() adds"],
+            "tags": ["bug"],
+            "context": {},
+        },
+    }
+    before = bench.git("rev-parse", "main")
+
+    ending = await bench.run(parse_task(request, "request"), [PLAN, MEND, FINISH])
+
+    assert (ending.status, ending.state.facts["pushed"]) == ("success", True)
+    assert set(bench.branches()) == {"main", ending.state.facts["branch"]}
+    assert bench.git("rev-parse", "main") == before
 
 
 async def test_a_wrong_branch_names_those_of_the_remote(bench: RunBench) -> None:

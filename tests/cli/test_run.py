@@ -42,6 +42,16 @@ def test_json_is_the_required_result_and_colours_are_for_people(home: Make) -> N
     assert "\x1b" not in done.out
 
 
+def test_whoever_runs_it_can_be_named(home: Make) -> None:
+    """In a container the login name says nothing; journal and list carry the name that is set."""
+    there = home(GOOD)
+    done = there.ooda("run", there.task(), "--jsonl", "--quiet", *NO_WALL, environ={"OODA_USER": "ada"})
+
+    assert (done.code, done.err) == (0, "")
+    assert done.lines()[0]["event"]["run_by"] == "ada"
+    assert [run["run_by"] for run in there.runs()] == ["ada"]
+
+
 def test_jsonl_is_every_event_and_then_the_result(home: Make) -> None:
     """The task comes from standard input; nothing is on stderr when it shall be quiet; the journal's requests are
     those the provider got."""

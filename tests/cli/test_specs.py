@@ -55,7 +55,7 @@ def test_a_valid_task_is_said_to_be_one_with_what_it_lacks(home: Make) -> None:
     given = {"remote_url": "https://git.example/x.git", "branch": "main", "credentials": token}
     done = there.ooda("task", "validate", "-", stdin=Path(there.task(repository=given, grants=[])).read_text())
     assert done.code == 0
-    assert "add `grants: [push_feature_branch]`" in done.out
+    assert "add `push_feature_branch`" in done.out
     assert "needs env:GIT_TOKEN" in done.out
     lacking = there.ooda("run", there.task(repository=given))
     assert (lacking.code, lacking.out) == (6, "")

@@ -40,7 +40,7 @@ def test_everything_but_the_request_has_a_default() -> None:
         "main",
         None,
         "auto",
-        (),
+        ("push_feature_branch",),
     )
     assert (task.task.project_id, task.task.company_id) == ("local", "local")
 

@@ -133,8 +133,8 @@ def _initialise(task: CodingTask, situation: Situation) -> Decision:
     if "push_feature_branch" not in task.grants:
         return Decision(
             stop="refused",
-            reason="This task ends with a push, and the task does not grant it. "
-            "Add `grants: [push_feature_branch]` to the task, and run it again.",
+            reason=f"This task ends with a push, and its `grants: [{', '.join(task.grants)}]` leave that out. "
+            "Leave `grants` out of the task or add `push_feature_branch`, and run it again.",
         )
     return Decision(done=True, reason="the task is understood")
 
