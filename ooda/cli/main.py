@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     _runs(commands)
     _task(commands)
     _approvals(commands)
+    _permissions(commands)
     _reputation(commands)
     steward_commands(commands)
     fake_commands(commands)
@@ -209,6 +210,28 @@ def _approvals(commands: Any) -> None:
     answer.add_argument("--reject", action="store_const", const="reject", dest="answer")
     answer.add_argument("--stop", action="store_const", const="stop", dest="answer")
     leaf.add_argument("--note", default="", help="why; the agent reads it")
+    _settings(leaf)
+
+
+def _permissions(commands: Any) -> None:
+    permissions = commands.add_parser("permissions", help="what agents may do, and why").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    leaf = _leaf(permissions, "show", "permissions:show", "what an agent may do at each level, and now")
+    leaf.add_argument("--agent", default="coding", metavar="KIND", help="coding (default), chat, steward, …")
+    leaf.add_argument("--task", metavar="FILE", help="count the grants of this task")
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(permissions, "explain", "permissions:why", "what the gate would say to a call, and which rule decides")
+    leaf.add_argument(
+        "call", nargs="+", help="a tool and its arguments as JSON, or a shell command line in quotes (or behind `--`)"
+    )
+    leaf.add_argument("--agent", default="coding", metavar="KIND", help="who would call (default coding)")
+    leaf.add_argument("--task", metavar="FILE", help="count the grants and targets of this task")
+    leaf.add_argument("--run", help="count the task of this run and what it has read")
+    leaf.add_argument("--label", help="what the run has read: trusted, tool or untrusted (default), perhaps /secret")
+    leaf.add_argument("--unattended", action="store_true", help="as if nobody could be asked")
+    _output(leaf)
     _settings(leaf)
 
 

@@ -11,6 +11,7 @@ import sys
 
 from ooda.api.chat import Said, SaidBefore
 from ooda.api.launch import Live
+from ooda.api.permissions import matrix
 from ooda.api.runs import known_run, summaries
 from ooda.api.session import Session
 from ooda.cli.progress import Progress
@@ -28,6 +29,7 @@ HELP = """\
 /help            this list
 /model [NAME]    the model in use, or another one from now on
 /tools           what the agent can call
+/permissions     what the agent may do, and what asks
 /budget          what this session used and may use
 /resume [RUN]    earlier sessions, or go on with one
 /quit            leave; the session can be resumed
@@ -210,6 +212,8 @@ class Talker(TerminalPerson):
                     return False
                 case "tools":
                     print(self._tools())
+                case "permissions":
+                    print(self._permissions())
                 case "budget":
                     print(self._budget())
                 case "model":
@@ -229,6 +233,11 @@ class Talker(TerminalPerson):
         rows = [(t.name, t.operation, t.description.partition("\n")[0]) for t in self._live.kind.tools]
         shown = [row for row in rows if row[0] in agent.phases[0].tools]
         return table(("tool", "operation", "what it does"), shown, self.style)
+
+    def _permissions(self) -> str:
+        agent, rows = matrix(self._session, kind="chat")
+        shown = [(row.operation, row.risk, row.now) for row in rows]
+        return f"{agent.reason}.\n" + table(("operation", "risk", "now"), shown, self.style)
 
     def _budget(self) -> str:
         if self._live is None:

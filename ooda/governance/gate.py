@@ -37,13 +37,12 @@ from ooda.governance.call import (
 from ooda.governance.cap import capped
 from ooda.governance.conduct import DENIALS
 from ooda.governance.grant import Grant, Mint
-from ooda.governance.levels import permit
-from ooda.governance.operations import Operation, strictest
+from ooda.governance.operations import Operation
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.recorder import Intent, Recorder
 from ooda.governance.redaction import has_marker
 from ooda.governance.rules import UNREAD
-from ooda.governance.sinks import judge
+from ooda.governance.weighing import weigh
 from ooda.ids import IdSource, effect_key
 from ooda.labels import TOOL
 from ooda.runtime.decide import Situation
@@ -128,10 +127,10 @@ class Gate:
                 operation,
             )
         targets = tool.targets(parsed)
-        permitted = permit(operation, self.policy.level, self.policy.grants)
-        ruled = self.policy.rules.decide(operation, call.tool, parsed.canonical, self.policy.level)
-        if permitted.decision == "deny":
-            return Refused("permission", permitted.reason, operation)
+        weighed = weigh(self.policy, call.tool, operation, parsed.canonical, targets, situation.label)
+        ruled, judged = weighed.ruled, weighed.judged
+        if weighed.permitted.decision == "deny":
+            return Refused("permission", weighed.permitted.reason, operation)
         if ruled.decision == "deny":
             return Refused("rule", f"rule `{ruled.rule}`: {ruled.reason}", operation)
         asks: NeedsApproval | None = None
@@ -144,11 +143,9 @@ class Gate:
         if ruled.rule == UNREAD and not self.policy.is_attended:
             # A model can write it otherwise at once; a run that waits for a person over a spelling is of no use.
             return Refused("arguments", f"{ruled.reason}. {_PLAINLY}", operation)
-        judged = judge(situation.label, operation, targets, self.policy.named(), is_attended=self.policy.is_attended)
         if judged.decision == "deny":
             return Refused("label", judged.reason, operation)
-        if strictest((permitted.decision, ruled.decision, judged.decision)) == "ask":
-            reason = next(said.reason for said in (permitted, ruled, judged) if said.decision == "ask")
+        if reason := weighed.asking:
             asks = asks or NeedsApproval(
                 shown_text(call.tool, operation, reason, targets, parsed.canonical), reason, operation
             )
