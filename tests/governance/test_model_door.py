@@ -4,6 +4,7 @@ Whole runs with a scripted model and a price file; the books are compared with t
 """
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,10 +304,11 @@ async def test_runs_on_two_machines_share_one_cap(tmp_path: Path, redis_url: str
     prices = tmp_path / "prices.toml"
     prices.write_text(PRICES)
     shared = {"budget.price_file": str(prices), "governance.redis_url": redis_url, "budget.hour_usd": "0.3"}
+    prefix = uuid.uuid4().hex  # a folder's name comes back within the hour, and the server remembers
     ends = []
     for name, used in (("one", Usage(input_tokens=100, output_tokens=29_000)), ("two", USED)):
         (tmp_path / name).mkdir()
-        bench = RunBench(tmp_path / name, settings={**shared, "governance.redis_prefix": tmp_path.name})
+        bench = RunBench(tmp_path / name, settings={**shared, "governance.redis_prefix": prefix})
         finish = say("Done.", ("finish", {"summary": "add() adds now."}), usage=used)
         model = ScriptedModel([PLAN, MEND, finish], name="dear")
         ends.append((await bench.run(bench.task(limits={"reply_tokens": 1000}), model), len(model.requests)))
