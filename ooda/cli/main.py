@@ -6,6 +6,7 @@ This module must stay free of heavy imports: `ooda --help` costs what Python and
 from __future__ import annotations
 
 import argparse
+import gc
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,9 @@ _Run = Callable[[argparse.Namespace], int]
 
 def entry() -> None:
     """The console script."""
+    # A command builds modules and models that live as long as it does; looking through them for garbage again and
+    # again is a tenth of the CPU of a short one (`make bench-durability`, replay).
+    gc.set_threshold(50_000, 20, 20)
     sys.exit(main(sys.argv[1:]))
 
 
