@@ -186,7 +186,7 @@ class Recorder:
                 # not be done again begins before that (docs/adr/0010).
                 recorded, rows = self.store.note(work)
                 if not recorded.is_repeatable:
-                    self.store.write_now(lambda tx: check_lease(tx, self.state.run, self.fence))
+                    self.store.sync(lambda tx: check_lease(tx, self.state.run, self.fence))
             else:
                 recorded, rows = self.store.write_now(work)
         except Exception:

@@ -30,6 +30,11 @@ __all__ = ["Store"]
 T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 10.0
+_MARK = (
+    "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE "
+    "SET value = CASE meta.value WHEN '1' THEN '2' ELSE '1' END"
+)
+"""A change for the sake of being one."""
 
 
 class Store:
@@ -120,11 +125,23 @@ class Store:
     def note(self, work: Callable[[Tx], T]) -> T:
         """The same without the wait for the disk: kept when this process is killed, perhaps not when the power goes.
 
-        For what a later synced transaction repeats or supersedes, and nothing else.
+        For what a later synced transaction repeats or supersedes, or `sync` confirms, and nothing else.
         """
         if self._worker is not None:
             return self._worker.call(lambda: self.database.write(work, is_synced=False))
         return self.database.write(work, is_synced=False)
+
+    def sync(self, work: Callable[[Tx], T]) -> T:
+        """Carry `work` out, and have everything noted before on disk when this returns.
+
+        A database syncs nothing at the commit of a transaction that changed nothing, so this one always does.
+        """
+
+        def marked(tx: Tx) -> T:
+            tx.change(_MARK, ("store.synced", "1"))
+            return work(tx)
+
+        return self.write_now(marked)
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """What `work` finds in one consistent state of the database. Statements that write are not for it."""

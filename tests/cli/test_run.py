@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,65 @@ def test_every_end_has_its_exit_code_and_says_what_to_do_next(home: Make, status
     assert (done.code, done.json()["status"]) == (code, status)
     assert advice in done.err.splitlines()[-1]
     assert len(there.commits()) == (1 if status in ("success", "unverified") else 0)
+
+
+def test_the_bare_request_of_the_requirement_ends_in_a_push_of_its_feature_branch(home: Make) -> None:
+    """CodingAgentRequest as other programs send it: no kind, no grants; the base branch stays what it was."""
+    there = home(GOOD)
+    before = there.bench.git("rev-parse", "main")
+    request = {
+        "agent": {"model": "z-ai/glm-4.6:exacto", "instructions": None},
+        "repository": {"remote_url": str(there.bench.remote), "branch": "main"},
+        "task": {
+            "id": "task-789",
+            "project_id": "project-456",
+            "company_id": "company-123",
+            "title": "Make add add",
+            "description": "add() subtracts.",
+            "requirements": ["add() adds"],
+            "tags": ["arithmetic"],
+            "context": {},
+        },
+    }
+    done = there.ooda("run", there.write("request.json", json.dumps(request)), "--json", "--quiet", *NO_WALL)
+
+    result = done.json()
+    assert (done.code, result["success"], result["workflow_id"]) == (0, True, result["run_id"])
+    assert [result[name] for name in ("company_id", "project_id", "task_id")] == [
+        "company-123",
+        "project-456",
+        "task-789",
+    ]
+    assert set(result["implementation_plan"]) == {
+        "steps",
+        "files_to_create",
+        "files_to_modify",
+        "estimated_steps",
+        "validation_criteria",
+    }
+    assert set(result["validation_result"]) == {"success", "issues", "suggestions", "tests_passed", "tests_failed"}
+    assert (result["error_message"], result["artifacts"]["llm_calls"]) == (None, len(there.provider.requests))
+    assert set(there.bench.branches()) == {"main", result["branch_name"]}
+    assert there.bench.git("rev-parse", result["branch_name"]).strip() == result["commit_hash"]
+    assert there.bench.git("rev-parse", "main") == before
+
+
+def test_a_request_that_grants_something_else_only_is_refused_before_it_costs_anything(home: Make) -> None:
+    """A list that is written is meant: what does not stand in it is not granted."""
+    there = home()
+    done = there.run(grants=["use_network"])
+
+    assert (done.code, there.provider.requests) == (3, [])
+    assert "grants: [push_feature_branch]" in done.out + done.err
+
+
+def test_who_asks_may_be_named_where_the_account_does_not_tell(home: Make) -> None:
+    """`OODA_USER` is no setting: it is whom journal and audit name."""
+    there = home(GOOD)
+    there.environ["OODA_USER"] = "ada"
+    lines = there.run("--jsonl", "--quiet").lines()
+
+    assert lines[0]["event"]["run_by"] == "ada"
 
 
 def test_a_run_stopped_by_a_limit_goes_on_with_more(home: Make) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -329,6 +331,41 @@ async def test_closing_carries_out_what_is_queued(path: Path, store_url: str) ->
     assert await written is True
     with Store.open(path, url=store_url) as again:
         assert ids(again) == ["n"]
+
+
+def test_a_sync_reaches_the_disk_when_its_work_changes_nothing(path: Path) -> None:
+    """What was noted without waiting for the disk is on it once `sync` returns, told by the kernel itself."""
+    if not shutil.which("strace") and not os.environ.get("CI"):
+        pytest.skip("needs strace, to see the system calls; as root on Debian: apt-get install -y strace")
+    Store.open(path).close()
+    script = (
+        "import os, sys; from pathlib import Path; from ooda.store import Store\n"
+        "store = Store.open(Path(sys.argv[1]))\n"
+        "os.write(1, b'begin')\n"
+        """store.note(lambda tx: tx.change("INSERT INTO meta (key, value) VALUES ('test', '1')"))\n"""
+        "os.write(1, b'noted')\n"
+        "store.sync(lambda tx: tx.execute('SELECT 1'))\n"
+        "os.write(1, b'synced')\n"
+    )
+    trace = path.parent / "trace"
+    subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-o",
+            str(trace),
+            "-e",
+            "trace=write,fdatasync,fsync",
+            sys.executable,
+            "-c",
+            script,
+            str(path),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    seen = [word for line in trace.read_text().splitlines() for word in re.findall(r"sync\(|begin|noted|synced", line)]
+    assert "sync(" in seen[seen.index("noted") : seen.index("synced")]
 
 
 def test_a_store_works_in_one_event_loop_after_another(store: Store) -> None:
