@@ -143,16 +143,7 @@ def test_a_request_that_grants_something_else_only_is_refused_before_it_costs_an
     done = there.run(grants=["use_network"])
 
     assert (done.code, there.provider.requests) == (3, [])
-    assert "grants: [push_feature_branch]" in done.out + done.err
-
-
-def test_who_asks_may_be_named_where_the_account_does_not_tell(home: Make) -> None:
-    """`OODA_USER` is no setting: it is whom journal and audit name."""
-    there = home(GOOD)
-    there.environ["OODA_USER"] = "ada"
-    lines = there.run("--jsonl", "--quiet").lines()
-
-    assert lines[0]["event"]["run_by"] == "ada"
+    assert "its `grants: [use_network]` leave that out" in done.out
 
 
 def test_a_run_stopped_by_a_limit_goes_on_with_more(home: Make) -> None:
