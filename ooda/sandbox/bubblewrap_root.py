@@ -10,6 +10,7 @@ import msgspec
 
 from ooda.errors import SandboxError
 from ooda.sandbox.images import rootfs_of
+from ooda.sandbox.owners import making_name
 from ooda.sandbox.root import (
     INTERPRETERS,
     find_interpreter,
@@ -76,7 +77,7 @@ def _generated_files(site: Site) -> tuple[Path, str]:
     _, digest = tiny_root(owner.uid, owner.gid)
     folder = site.cache_dir / "roots" / digest
     if not folder.exists():
-        making = folder.with_name(f"{digest}.{os.getpid()}.{os.urandom(4).hex()}")
+        making = folder.with_name(making_name(digest))
         for name, text in root_files(owner.uid, owner.gid).items():
             path = making / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,8 +21,10 @@ from ooda.errors import ToolFailedError
 from ooda.sandbox.egress import Audit
 from ooda.sandbox.guest.shell import base_environment
 from ooda.sandbox.opening import ignore_audit, open_sandbox
+from ooda.sandbox.owners import making_name
 from ooda.sandbox.ownership import Owner, hand_over, owner_for
 from ooda.sandbox.protocol import Bind, ExecResult, SandboxSpec
+from ooda.sandbox.registry import remove_tree
 from ooda.sandbox.root import HOME, find_interpreter
 
 __all__ = ["LOCKFILES", "Environment", "prepare_environment"]
@@ -83,13 +84,13 @@ async def prepare_environment(
     folder = cache_dir / "environments" / key
     if await asyncio.to_thread(folder.is_dir):
         return _environment(key, folder, reused=True)
-    making = folder.with_name(f"{key}.{os.getpid()}.{os.urandom(3).hex()}")
+    making = folder.with_name(making_name(key))
     try:
         await asyncio.to_thread(_begin, making, spec.workspace)
         await _run(spec, setup, making, cache_dir, audit, timeout_s)
         await asyncio.to_thread(_finish, making, folder)
     finally:
-        await asyncio.to_thread(_remove, making)
+        await asyncio.to_thread(remove_tree, making)
     return _environment(key, folder, reused=False)
 
 
@@ -144,7 +145,7 @@ def _finish(making: Path, folder: Path) -> None:
     if modules.is_dir() and not modules.is_symlink():
         modules.rename(making / _MODULES)
     for name in ("workspace", "spool"):
-        _remove(making / name)
+        remove_tree(making / name)
     hand_over(making, Owner(os.geteuid(), os.getegid()))  # nobody inside may change it, mounted writable or not
     try:
         making.rename(folder)
@@ -152,12 +153,6 @@ def _finish(making: Path, folder: Path) -> None:
         if not folder.is_dir():
             raise
         # Another process prepared the same meanwhile: theirs is as good.
-
-
-def _remove(folder: Path) -> None:
-    """Remove what setup commands made. By `rm`: how deep folders lie was their choice, and rmtree recurses."""
-    if folder.exists():
-        subprocess.run(["rm", "-rf", "--one-file-system", "--", str(folder)], check=False, capture_output=True)
 
 
 def _environment(key: str, folder: Path, *, reused: bool) -> Environment:

@@ -16,6 +16,8 @@ import msgspec
 from ooda.errors import SandboxError
 from ooda.sandbox.docker import connect
 from ooda.sandbox.engine import Engine
+from ooda.sandbox.owners import making_name
+from ooda.sandbox.registry import remove_tree
 
 __all__ = ["PACKAGES", "BuiltImage", "build_image", "rootfs_of"]
 
@@ -77,12 +79,12 @@ async def build_image(
     name = f"{repository}:{digest[:12]}"
     folder = cache_dir / "images" / name.replace(":", "_")
     if not (folder / "rootfs").is_dir():
-        making = folder.with_name(f"{folder.name}.{os.getpid()}")
+        making = folder.with_name(making_name(folder.name))
         try:
             await _make(making / "rootfs", suite, packages, mirror, commands)
             await asyncio.to_thread(making.rename, folder)
         finally:
-            await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, making)
     engine = await _engine()
     if engine is None:
         return BuiltImage(name, folder / "rootfs", f"recipe:{digest}", in_engine=False)

@@ -6,11 +6,12 @@ A container, a cgroup or a folder carries this mark; the reaper removes it when 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["Mark", "Owning", "is_alive", "this_process"]
+__all__ = ["Mark", "Owning", "is_alive", "maker_of", "making_name", "this_process"]
 
 
 class Owning(msgspec.Struct, frozen=True):
@@ -46,6 +47,25 @@ class Mark(msgspec.Struct, frozen=True):
 def this_process() -> Owning:
     """The calling process."""
     return Owning(os.getpid(), _started(os.getpid()) or 0, _boot(), _namespace())
+
+
+_MAKING = re.compile(r".+\.making-(\d+)-(\d+)-(\d+)-([0-9a-f-]{36})-[0-9a-f]{8}\Z", re.DOTALL)
+
+
+def making_name(name: str) -> str:
+    """A name for what will be called `name` once it is whole: it says who makes it, so that half of it can be
+    removed when that process is gone. Another one at every call."""
+    me = this_process()
+    namespace = "".join(filter(str.isdigit, me.namespace))
+    return f"{name}.making-{me.pid}-{me.started}-{namespace}-{me.boot}-{os.urandom(4).hex()}"
+
+
+def maker_of(name: str) -> Owning | None:
+    """Who makes what is called `name`, None when it is not being made but whole."""
+    found = _MAKING.match(name)
+    if found is None:
+        return None
+    return Owning(int(found[1]), int(found[2]), found[4], f"pid:[{found[3]}]")
 
 
 def is_alive(owner: Owning) -> bool:

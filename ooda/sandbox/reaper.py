@@ -1,4 +1,5 @@
-"""Removes what dead processes left: containers, cgroups, folders, and workspaces lent to another user.
+"""Removes what dead processes left: containers, cgroups, folders whole and half made, and workspaces lent to
+another user.
 
 Little is left at all: a container ends with the connection to it, and a bubblewrap tree with its parent.
 """
@@ -12,7 +13,7 @@ from ooda.errors import SandboxError
 from ooda.sandbox.docker import connect
 from ooda.sandbox.engine import Engine
 from ooda.sandbox.owners import Owning, is_alive
-from ooda.sandbox.registry import clean_up, entries
+from ooda.sandbox.registry import clean_up, entries, sweep
 
 __all__ = ["reap"]
 
@@ -24,7 +25,7 @@ async def reap(cache_dir: Path) -> tuple[str, ...]:
     """
     gone = [entry for entry in entries(cache_dir) if not is_alive(entry.mark.owner)]
     engine = await _engine()
-    reaped = []
+    reaped = list(await asyncio.to_thread(sweep, cache_dir))
     for entry in gone:
         if entry.backend == "docker":
             if engine is None:

@@ -15,7 +15,7 @@ import pytest
 
 from ooda.sandbox import SandboxSpec, open_sandbox, reap
 from ooda.sandbox.docker import connect
-from ooda.sandbox.owners import Mark, Owning, is_alive, this_process
+from ooda.sandbox.owners import Mark, Owning, is_alive, making_name, this_process
 from ooda.sandbox.registry import Entry, entries, register
 
 CYCLES = [
@@ -155,6 +155,55 @@ async def test_a_record_of_a_reused_process_id_is_dead(tmp_path):
     dead = Entry(Mark("ooda-dead", "r", Owning(1, 1, mine.boot, mine.namespace)), str(tmp_path), "bubblewrap")
     register(tmp_path, dead)
     assert "ooda-dead" in await reap(tmp_path)
+
+
+KILLED_AT = """import os, sys
+from pathlib import Path
+from ooda.sandbox.owners import Mark, this_process
+from ooda.sandbox.registry import Entry, clean_up, register
+wanted, cache, leave = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "leave"
+entry = Entry(Mark("ooda-half", "r", this_process()), str(cache), "bubblewrap")
+if leave:
+    (register(cache, entry) / "ca.key").write_text("key")
+def kill(event, arguments):
+    if event == wanted and any(word in str(arguments) for word in ("ooda-half", "ca.key")):
+        os.kill(os.getpid(), 9)
+sys.addaudithook(kill)
+clean_up(cache, entry) if leave else register(cache, entry)
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "step"),
+    [
+        ("open", "enter"),
+        ("os.rename", "enter"),
+        ("shutil.rmtree", "leave"),
+        ("os.remove", "leave"),
+        ("os.rmdir", "leave"),
+    ],
+)
+async def test_a_kill_between_the_steps_of_the_record_leaves_nothing_for_ever(tmp_path, event, step):
+    """Killed after its folder was made and before its record stands, or while both are being removed."""
+    command = [sys.executable, "-c", KILLED_AT, event, str(tmp_path), step]
+    done = await asyncio.to_thread(subprocess.run, command, cwd=Path(__file__).parents[2])
+    assert done.returncode == -9
+    assert len(list((tmp_path / "sandboxes").iterdir())) == 1
+    assert "ooda-half" in await reap(tmp_path)
+    assert list((tmp_path / "sandboxes").iterdir()) == []
+
+
+async def test_only_what_dead_processes_were_making_is_swept(tmp_path):
+    """Half an environment of a process that lives is being made; one of a dead process never will be."""
+    rooms = [tmp_path / "environments", tmp_path / "images", tmp_path / "roots"]
+    command = [sys.executable, "-c", "from ooda.sandbox.owners import making_name; print(making_name('half'))"]
+    dead = (await asyncio.to_thread(subprocess.check_output, command, text=True, cwd=Path(__file__).parents[2])).strip()
+    mine = making_name("half")
+    for room in rooms:
+        for name in (mine, dead, "whole"):
+            (room / name / "deep" / "er").mkdir(parents=True)
+    await reap(tmp_path)
+    assert [sorted(path.name for path in room.iterdir()) for room in rooms] == [[mine, "whole"]] * 3
 
 
 async def test_damaged_records_are_passed_over(tmp_path):
