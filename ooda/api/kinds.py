@@ -14,6 +14,7 @@ from ooda.agents.steward.agent import steward_agent
 from ooda.amounts import usd_to_nano
 from ooda.api.coding import CODING_TOOLS, git_target
 from ooda.api.compare import spare_recorded
+from ooda.api.credentials import lent_to
 from ooda.api.request import Launch
 from ooda.api.session import Session
 from ooda.config import Settings
@@ -109,7 +110,7 @@ def kind_of(session: Session, launch: Launch, run: str, secrets: Mapping[str, An
         case CodingTask():
             return _coding(session, launch, task, run, secrets)
         case ChatTask():
-            return _chat(session, launch, task, run)
+            return _chat(session, launch, task, run, secrets)
         case _:
             raise _no_agent(task)
 
@@ -150,6 +151,7 @@ def _coding(session: Session, launch: Launch, task: CodingTask, run: str, secret
     kind = _common(
         session,
         launch,
+        secrets,
         workspace=places.workspace,
         topic=topic_of(task, run),
         git=WorkRepo(places.git, places.workspace),
@@ -162,13 +164,14 @@ def _coding(session: Session, launch: Launch, task: CodingTask, run: str, secret
     )
 
 
-def _chat(session: Session, launch: Launch, task: ChatTask, run: str) -> RunKind:
+def _chat(session: Session, launch: Launch, task: ChatTask, run: str, secrets: Mapping[str, Any]) -> RunKind:
     folder = (launch.loaded.folder / Path(task.folder).expanduser()).resolve()
     if not folder.is_dir():
         raise ConfigError(f"the chat's folder {str(folder)!r} is no folder; name one that exists")
     kind = _common(
         session,
         launch,
+        secrets,
         workspace=folder,
         topic=topic_of(task, run),
         git=WorkRepo(session.places.run(run).git, folder, is_owned=False),
@@ -180,8 +183,11 @@ def _chat(session: Session, launch: Launch, task: ChatTask, run: str) -> RunKind
     return msgspec.structs.replace(kind, limits=limits, asks_first_write=True)
 
 
-def _common(session: Session, launch: Launch, *, workspace: Path, topic: Topic, git: WorkRepo) -> RunKind:
+def _common(
+    session: Session, launch: Launch, secrets: Mapping[str, Any], *, workspace: Path, topic: Topic, git: WorkRepo
+) -> RunKind:
     task, settings = launch.loaded.task, session.settings
+    lent = lent_to(session, task, secrets)
     model = launch.model or task.agent.model or settings.model.name
     temperature = task.model.temperature if task.model.temperature is not None else settings.model.temperature
     return RunKind(
@@ -197,9 +203,9 @@ def _common(session: Session, launch: Launch, *, workspace: Path, topic: Topic, 
         topic=topic,
         git=git,
         image=task.environment.image,
-        network=Network((*settings.sandbox.hosts, *task.environment.hosts)),
+        network=Network((*settings.sandbox.hosts, *task.environment.hosts), lent.credentials),
         binds=_binds(task, launch.loaded.folder),
-        env=task.environment.env,
+        env={**task.environment.env, **lent.env},
         setup=task.environment.setup,
     )
 

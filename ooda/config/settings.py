@@ -63,6 +63,12 @@ CapText = Annotated[
     ),
     Says("a cap such as `project:acme/shop day 2.50 USD`"),
 ]
+LentText = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*( [A-Za-z0-9_][A-Za-z0-9_.-]*(:[0-9]{1,5})?)+$"),
+    Says("a variable and the hosts it is lent to, such as `NPM_TOKEN registry.npmjs.org`"),
+]
+LentTexts = Annotated[tuple[LentText, ...], BeforeValidator(_split), Says("a list of variables with hosts")]
 CapTexts = Annotated[tuple[CapText, ...], BeforeValidator(_split), Says("a list of caps")]
 TimeOfDay = Annotated[
     str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"), Says("a time of day such as `18:00`")
@@ -182,6 +188,13 @@ class SandboxSettings(Room):
     open_files: Count = _setting(1_024, "Open files per process.", "lower", ge=64, le=1 << 20)
     command_timeout: Seconds = _setting(120, "Longest run of one command.", "lower", ge=1, le=86_400)
     hosts: Hosts = _setting((), "Hosts every sandbox may reach, besides a task's own.", "subset", max_length=100)
+    credentials: LentTexts = _setting(
+        (),
+        "Environment variables of yours lent to hosts: commands find a placeholder, and the proxy puts the value into "
+        "HTTPS requests to those hosts.",
+        "subset",
+        max_length=20,
+    )
 
 
 class StoreSettings(Room):

@@ -148,10 +148,10 @@ def _settings(spec: SandboxSpec, site: Site, program: str, root: Root, cgroup: C
     binds.append(["--bind", str(spec.workspace), "/workspace"])
     after = ["--proc", "/proc", "--dev", "/dev"]
     for path, size, mode in (
-        ("/dev/shm", min(64 << 20, limits.tmp_bytes), "1777"),  # noqa: S108 - inside the sandbox
-        ("/tmp", limits.tmp_bytes, "1777"),  # noqa: S108
+        ("/dev/shm", min(64 << 20, limits.folder_bytes // 4), "1777"),  # noqa: S108 - inside the sandbox
+        ("/tmp", limits.folder_bytes, "1777"),  # noqa: S108
         ("/var/tmp", 16 << 20, "1777"),  # noqa: S108
-        (HOME, limits.tmp_bytes, "755"),
+        (HOME, limits.folder_bytes, "755"),
         (STATE_DIR, 4 << 20, "700"),
     ):
         after += ["--perms", mode, "--size", str(size), "--tmpfs", path]

@@ -194,12 +194,12 @@ def _container(spec: SandboxSpec, site: Site, image: DockerImage) -> dict[str, A
         "CpuPeriod": CPU_PERIOD_US,
         "CpuQuota": limits.cpus * CPU_PERIOD_US,
         "CpuShares": CPU_SHARES,
-        "ShmSize": min(64 << 20, limits.tmp_bytes),
+        "ShmSize": min(64 << 20, limits.folder_bytes // 4),
         "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
         "Tmpfs": {
-            "/tmp": f"rw,exec,nosuid,nodev,size={limits.tmp_bytes},mode=1777",  # noqa: S108
+            "/tmp": f"rw,exec,nosuid,nodev,size={limits.folder_bytes},mode=1777",  # noqa: S108
             "/var/tmp": "rw,nosuid,nodev,size=16m,mode=1777",  # noqa: S108
-            HOME: f"rw,exec,{own},size={limits.tmp_bytes},mode=755",
+            HOME: f"rw,exec,{own},size={limits.folder_bytes},mode=755",
             STATE_DIR: f"rw,noexec,{own},size=4m,mode=700",
         },
         "Mounts": mounts,

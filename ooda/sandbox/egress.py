@@ -132,8 +132,9 @@ class EgressProxy:
         target = request.target.decode("ascii", "replace")
         try:
             host, port = _destination(method, target)
-            keep = [one for one in self._credentials if one.host.lower() == host.lower().rstrip(".")]
-            ends_here = bool(keep) and method == "CONNECT" and port in self._tls_ports
+            wanted = (host.lower().rstrip("."), port)
+            keep = [one for one in self._credentials if (one.name, one.port) == wanted]
+            ends_here = bool(keep) and method == "CONNECT"
             outer = await self._connect(host, port, method, tls=ends_here)
         except _RefusedError as refusal:
             body = f"refused by the sandbox's egress proxy: {refusal}\n".encode()
@@ -144,7 +145,7 @@ class EgressProxy:
             return
         try:
             if ends_here:
-                await self._intercept(http, reader, writer, outer, host, keep)
+                await self._intercept(http, reader, writer, outer, host if port == 443 else f"{host}:{port}", keep)
             elif method == "CONNECT":
                 await self._tunnel(http, reader, writer, outer, host, port)
             else:

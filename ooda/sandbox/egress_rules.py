@@ -94,6 +94,14 @@ class AllowList:
                 return True
         return False
 
+    def reaches(self, host: str) -> bool:
+        """Whether `host` is listed for any port."""
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return any(name == host for name, _ in self._names)
+        return any(address.version == net.version and address in net for net, _ in self._nets)
+
     def names_address(self, address: Address, port: int) -> bool:
         """Whether the address itself is listed for `port`."""
         return any(port in ports and address.version == net.version and address in net for net, ports in self._nets)

@@ -66,6 +66,7 @@ async def say_hello(
     rlimits = {"core": 0, "fsize": limits.file_bytes, "nofile": limits.open_files}
     if not has_cgroup and mode == "namespace":
         rlimits |= {"nproc": limits.pids, "data": limits.memory_bytes}
+    entries = max(16_384, limits.folder_bytes // 4096)
     settings: dict[str, Any] = {
         "mode": mode,
         "workspace": workspace,
@@ -81,8 +82,10 @@ async def say_hello(
         "pin_cpus": not has_cgroup,
         "watch_memory_bytes": None if has_cgroup or mode == "plain" else limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
+        "entries": {} if mode == "plain" else dict.fromkeys(("/tmp", "/var/tmp", "/dev/shm", home), entries),  # noqa: S108
         "background": limits.background_processes,
         "writable": [bind.target for bind in spec.binds if bind.writable],
+        "direct": list(site.direct),
         "egress_socket": None if site.egress_socket is None else EGRESS_SOCKET,
     }
     answer = await client.request("hello", {"settings": settings}, deadline_s=_HELLO_S)

@@ -46,9 +46,16 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     pids: int = 192
     disk_bytes: int = 2 << 30
     tmp_bytes: int = 512 << 20
+    """Of `/tmp` and of the home folder each; never more than a quarter of the memory, which they live in."""
     file_bytes: int = 1 << 30
     open_files: int = 1024
     background_processes: int = 8
+
+    @property
+    def folder_bytes(self) -> int:
+        """Size of a temporary folder: all of them together must leave memory for commands to run in, or a full
+        one could never be emptied again."""
+        return min(self.tmp_bytes, self.memory_bytes // 4)
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -56,11 +63,21 @@ class Credential(msgspec.Struct, frozen=True):
     its place in the headers of HTTPS requests to `host`, and takes it out of what comes back."""
 
     host: str
-    """One exact name, port 443; it counts as listed in `Network.hosts`."""
+    """One exact name, optionally with `:port` (443 otherwise); it counts as listed in `Network.hosts`."""
     placeholder: str
     """At least 8 characters that occur nowhere else."""
     secret: Callable[[], str]
     """Asked when a request needs it, and kept nowhere."""
+
+    @property
+    def name(self) -> str:
+        """The host without its port, in lower case."""
+        return self.host.lower().partition(":")[0].rstrip(".")
+
+    @property
+    def port(self) -> int:
+        """The port that requests with the secret go to."""
+        return int(self.host.partition(":")[2] or 443)
 
 
 class Network(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -97,7 +98,7 @@ class OpenSandbox:
         persist: bool = True,
     ) -> ExecResult:
         """Run `sh -c` text; see the protocol."""
-        arguments: dict[str, Any] = {"command": command, "timeout_s": timeout_s, "persist": persist}
+        arguments: dict[str, Any] = {"command": command, "timeout_s": _seconds(timeout_s), "persist": persist}
         arguments |= _optional(cwd=cwd, env=None if env is None else dict(env))
         self._adopt()
         file = None if spool is None else _SpoolFile(self._spool, spool)
@@ -127,7 +128,7 @@ class OpenSandbox:
 
     async def poll(self, handle: str, *, wait_s: float = 0.0) -> PollResult:
         """What a background process wrote since the last poll; waits up to `wait_s` for news."""
-        arguments = {"handle": handle, "wait_s": wait_s}
+        arguments = {"handle": handle, "wait_s": _seconds(wait_s)}
         return msgspec.convert(await self._client.request("poll", arguments, deadline_s=wait_s + _ANSWER_S), PollResult)
 
     async def stop(self, handle: str) -> PollResult:
@@ -219,6 +220,12 @@ class _SpoolFile:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _seconds(value: float) -> float:
+    if not math.isfinite(value):
+        raise ToolArgumentsError(f"{value!r} is no time to wait for; give a number of seconds")
+    return value
 
 
 def _optional(**values: object) -> dict[str, Any]:

@@ -39,6 +39,9 @@ _CERTIFICATE_VARIABLES = (
 )
 
 
+_OWN_NAMES = ("localhost", "127.0.0.1")
+
+
 class Site(msgspec.Struct, frozen=True):
     """What a backend needs to know besides the specification."""
 
@@ -53,6 +56,8 @@ class Site(msgspec.Struct, frozen=True):
     """Where the sandbox's proxy listens; None without a network."""
     ca_bundle: Path | None = None
     """The certificates to trust inside: this machine's, and the proxy's where it answers for some hosts itself."""
+    direct: tuple[str, ...] = _OWN_NAMES
+    """Names that programs inside reach without the proxy: the sandbox's own, unless the host's were listed."""
 
     def shown(self) -> tuple[Bind, ...]:
         """What of the host's side is shown inside."""
@@ -134,7 +139,7 @@ async def prepare_site(
                 probe="bubblewrap workspace",
             )
     check_credentials(spec.network.credentials)
-    hosts = spec.network.hosts + tuple(f"{one.host}:443" for one in spec.network.credentials)
+    hosts = spec.network.hosts + tuple(f"{one.name}:{one.port}" for one in spec.network.credentials)
     allow = AllowList(hosts) if hosts and backend != "none" else None
     cgroups = tuple(str(path) for path in planned_cgroups(mark.name)) if backend == "bubblewrap" else ()
     entry = Entry(mark, str(spec.workspace), backend, giver, cgroups)
@@ -148,7 +153,7 @@ async def prepare_site(
         if allow is not None:
             inner_tls, bundle = None, host_certificates()
             if spec.network.credentials:
-                names = tuple(dict.fromkeys(one.host for one in spec.network.credentials))
+                names = tuple(dict.fromkeys(one.name for one in spec.network.credentials))
                 inner_tls, bundle = await make_authority(folder, names)
             wall.proxy = EgressProxy(
                 allow,
@@ -165,4 +170,5 @@ async def prepare_site(
     except BaseException:
         await asyncio.shield(wall.destroy())
         raise
-    return Site(mark, owner, cache_dir, entry, folder, socket, bundle), wall
+    direct = tuple(name for name in _OWN_NAMES if allow is None or not allow.reaches(name))
+    return Site(mark, owner, cache_dir, entry, folder, socket, bundle, direct), wall

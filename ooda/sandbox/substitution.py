@@ -26,6 +26,8 @@ def check_credentials(credentials: tuple[Credential, ...]) -> None:
                 "so that nothing else is taken for it"
             )
         for other in credentials[index + 1 :]:
+            if one.placeholder == other.placeholder and one.host != other.host:
+                continue  # one secret for two hosts
             if one.placeholder in other.placeholder or other.placeholder in one.placeholder:
                 raise ConfigError(
                     f"the placeholders for {one.host!r} and {other.host!r} contain each other; make them differ"

@@ -30,6 +30,7 @@ __all__ = [
     "Bind",
     "Environment",
     "JsonObject",
+    "LentSecret",
     "LimitsSpec",
     "ModelOverrides",
     "Operation",
@@ -152,6 +153,25 @@ class Bind(TaskModel):
     )
 
 
+def _exact(value: str) -> str:
+    if value.startswith("*"):
+        raise ValueError("the name of one host: a secret is not lent to every name below another")
+    return value
+
+
+class LentSecret(TaskModel):
+    """A secret that commands use without ever seeing it."""
+
+    variable: EnvName = Field(description="Environment variable in which commands find a placeholder for the secret.")
+    hosts: tuple[Annotated[Host, AfterValidator(_exact)], ...] = Field(
+        min_length=1,
+        max_length=20,
+        description="Hosts whose HTTPS requests get the secret in place of the placeholder (port 443 if none is "
+        "given); they need not stand in `hosts` as well.",
+    )
+    secret: Secret = Field(description="The secret; best `${NAME}`.")
+
+
 class Environment(TaskModel):
     """What the commands of the task find around them."""
 
@@ -170,11 +190,27 @@ class Environment(TaskModel):
     hosts: tuple[Host, ...] = Field(
         (), max_length=100, description="Hosts the sandbox may reach through the proxy; none by default."
     )
+    credentials: tuple[LentSecret, ...] = Field(
+        (),
+        max_length=20,
+        description="Secrets that the proxy puts into requests to named hosts; no command ever sees them.",
+    )
     venv: Line | None = Field(
         None,
         description="Virtual environment of this machine, shown read-only and put on PATH; relative to the task file.",
     )
     binds: tuple[Bind, ...] = Field((), max_length=20, description="Further host folders shown read-only.")
+
+    @model_validator(mode="after")
+    def _variables_differ(self) -> Self:
+        taken = set(self.env)
+        for lent in self.credentials:
+            if lent.variable in taken:
+                raise sentence(
+                    f"`credentials` sets the variable `{lent.variable}`, which is set already; give it another name"
+                )
+            taken.add(lent.variable)
+        return self
 
 
 def _validation(value: object) -> object:
@@ -331,4 +367,5 @@ class TaskBase(TaskModel):
 
     def secret_refs(self) -> tuple[SecretRef, ...]:
         """Every secret this task needs, in the order of its fields."""
-        return tuple(value for value in self.environment.env.values() if isinstance(value, SecretRef))
+        own = tuple(value for value in self.environment.env.values() if isinstance(value, SecretRef))
+        return own + tuple(lent.secret for lent in self.environment.credentials)

@@ -32,6 +32,7 @@ def extract_secrets(data: Any) -> tuple[Any, dict[str, SecretStr], list[str]]:
     """The document without its secrets, the secrets by reference name, and what the user should know about it.
 
     Secrets are: the secret fields of `repository.credentials`, a user name and password in `repository.remote_url`,
+    those lent in `environment.credentials`,
     and every text in `environment.env` or `task.context` whose name says so (`*_TOKEN`, `password` …).
     """
     door = _Door()
@@ -81,8 +82,12 @@ class _Door:
         data = dict(data)
         if isinstance(repository := data.get("repository"), dict):
             data["repository"] = self._repository(dict(repository))
-        if isinstance(environment := data.get("environment"), dict) and isinstance(environment.get("env"), dict):
-            data["environment"] = environment | {"env": self._env(environment["env"])}
+        if isinstance(environment := data.get("environment"), dict):
+            environment = data["environment"] = dict(environment)
+            if isinstance(environment.get("env"), dict):
+                environment["env"] = self._env(environment["env"])
+            if isinstance(environment.get("credentials"), list | tuple):
+                environment["credentials"] = self._lent(environment["credentials"])
         if isinstance(task := data.get("task"), dict) and "context" in task:
             data["task"] = task | {"context": self._context(task["context"], ("task", "context"))}
         return data
@@ -121,6 +126,15 @@ class _Door:
                 kept[key] = self._reference(value, ("environment", "env", str(key)))
                 self.warnings.append(f"`environment.env.{key}` is taken for a secret by its name: used, never stored.")
         return kept
+
+    def _lent(self, lent: Iterable[Any]) -> list[Any]:
+        path = ("environment", "credentials")
+        return [
+            one | {"secret": self._reference(one["secret"], (*path, at, "secret"))}
+            if isinstance(one, dict) and "secret" in one
+            else one
+            for at, one in enumerate(lent)
+        ]
 
     def _context(self, value: Any, path: Path) -> Any:
         """Texts under names that speak of secrets, at any depth. The agent sees the reference, never the text."""

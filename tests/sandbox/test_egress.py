@@ -259,7 +259,7 @@ async def echo(tmp_path):
         facts={},
         resolver=resolver,
         tls_ports=(port,),
-        credentials=(Credential("api.example", "PLACEHOLDER-1", lambda: "sk-true-secret"),),
+        credentials=(Credential(f"api.example:{port}", "PLACEHOLDER-1", lambda: "sk-true-secret"),),
         inner_tls=inner_tls,
         outer_tls=outer_tls,
     )
@@ -356,6 +356,15 @@ async def test_a_sandbox_reaches_what_is_listed_and_nothing_else(backend, opener
         ("example.com", "refused"),
     ]
     assert {facts["run"] for _, facts in decisions} == {"run-test"}
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+async def test_a_loopback_server_that_is_listed_needs_no_trick(backend, opener, name):
+    """Programs keep their own loopback to themselves unless the host's was listed under that name."""
+    async with web() as served, opener(backend, network=Network((f"{name}:{served.port}",))) as opened:
+        await opened.sandbox.write("fetch.py", FETCH.encode())
+        assert await opened.sh(f"python3 fetch.py http://{name}:{served.port}/") == "hello\n"
+        assert name not in (await opened.sh("echo $no_proxy,$NO_PROXY")).split(",")
 
 
 async def test_many_connections_at_once_pass(backend, opener):

@@ -112,6 +112,17 @@ _common = {
             "setup": st.lists(_text(), max_size=2),
             "env": st.dictionaries(_names, _text(), max_size=3),
             "hosts": st.lists(st.sampled_from(["pypi.org", "*.example.com", "localhost:8080"]), max_size=2),
+            "credentials": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "variable": st.sampled_from(["LENT_A", "LENT_B"]),
+                        "hosts": st.lists(st.sampled_from(["pypi.org", "h.example:8443"]), min_size=1, max_size=2),
+                        "secret": _text(),
+                    }
+                ),
+                max_size=2,
+                unique_by=lambda lent: str(lent["variable"]),
+            ),
         },
     ),
     "validation": st.sampled_from(["auto", "none"]) | st.lists(_text(), min_size=1, max_size=3),

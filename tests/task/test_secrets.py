@@ -50,6 +50,35 @@ def test_an_inline_secret_becomes_a_reference_to_its_field(credentials: dict[str
     assert CANARY not in _everything_said(loaded)
 
 
+def test_a_lent_secret_leaves_the_task_like_any_other() -> None:
+    """Written out it is taken out, as `${NAME}` it is read by the caller."""
+    lent = "{variable: A, hosts: [h.example], secret: " + CANARY + "}, {variable: B, hosts: ['i:8443'], secret: '${B}'}"
+    loaded = load_task_text(MINIMAL + f"environment: {{credentials: [{lent}]}}\n")
+    assert _revealed(loaded) == {"environment.credentials[0].secret": CANARY}
+    resolved = loaded.resolve_secrets({"B": "other"})
+    assert {name: value.get_secret_value() for name, value in resolved.items()} == {
+        "environment.credentials[0].secret": CANARY,
+        "env:B": "other",
+    }
+    assert CANARY not in _everything_said(loaded)
+
+
+@pytest.mark.parametrize(
+    ("lent", "words"),
+    [
+        ("{variable: A, hosts: ['*.h.example'], secret: x}", "the name of one host"),
+        ("{variable: A, hosts: [], secret: x}", "hosts"),
+        ("{variable: 1A, hosts: [h], secret: x}", "a variable name"),
+        ("{variable: A, hosts: [h], secret: x}, {variable: A, hosts: [i], secret: y}", "which is set already"),
+        ("{variable: TAKEN, hosts: [h], secret: x}", "which is set already"),
+    ],
+)
+def test_a_secret_is_lent_to_named_hosts_under_a_name_of_its_own(lent: str, words: str) -> None:
+    """No pattern of hosts, no variable twice."""
+    with pytest.raises(TaskSpecError, match=words):
+        load_task_text(MINIMAL + f"environment: {{env: {{TAKEN: '1'}}, credentials: [{lent}]}}\n")
+
+
 def test_a_variable_is_named_and_read_by_the_caller() -> None:
     """`${NAME}` puts no secret into the file, and none into the task."""
     text = MINIMAL.replace(

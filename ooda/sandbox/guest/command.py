@@ -47,6 +47,8 @@ class Minder:
         self.silent = False
         """It said its last."""
         self._reaped = False
+        self._ending = False
+        """Its tree was to be ended before anyone knew its pid."""
         self._lines = b""
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
@@ -87,6 +89,8 @@ class Minder:
             facts = json.loads(line)
             if "pid" in facts:
                 self.pid = int(facts["pid"])
+                if self._ending:
+                    self.end()
             else:
                 self.report = facts
         self.silent = self.silent or not data
@@ -95,21 +99,25 @@ class Minder:
         """Hear that process `pid` is gone."""
         if self._mode == "namespace" and self.pid is None:
             self.read()  # its pid was written before it could end
-        self._reaped = self._reaped or pid == self.pid
+        # The process that only makes the namespace ends at once; without having made one there is no other to wait for.
+        self._reaped = self._reaped or pid == (self.pid or self._forked)
 
     def end(self) -> None:
-        """Have the tree ended."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid or self._forked, signal.SIGTERM)
+        """Have the tree ended; at once, or as soon as it is known which process holds it."""
+        self._ending = True
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
 
     def end_ourselves(self) -> None:
         """Do the minder's work when it does not get round to it."""
-        target = self.pid or self._forked
+        if self.pid is None:
+            return  # a process that has yet to make the namespace: it does nothing else, and says so when it has
         if self._mode == "namespace":
             with contextlib.suppress(ProcessLookupError):
-                os.kill(target, signal.SIGKILL)  # the death of its init ends a pid namespace
+                os.kill(self.pid, signal.SIGKILL)  # the death of its init ends a pid namespace
         else:
-            kill_tree(target, reap=False)
+            kill_tree(self.pid, reap=False)
 
     def tree(self) -> dict[int, str]:
         """The command's processes: pid -> state."""

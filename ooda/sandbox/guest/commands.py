@@ -15,7 +15,7 @@ from .loop import Loop
 from .minder import Confinement, Job
 from .output import Keeper
 from .settings import Settings
-from .shell import MAX_ARGUMENT_BYTES, ShellState, base_environment, read_state, shell_text
+from .shell import MAX_ARGUMENT_BYTES, ShellState, base_environment, read_state, shell_text, split_loader
 
 __all__ = ["Commands"]
 
@@ -163,13 +163,14 @@ class Commands:
         call_env = {str(name): str(value) for name, value in (request.get("env") or {}).items()}
         if any("\0" in name + value or "=" in name or not name for name, value in call_env.items()):
             raise GuestError("bad_request", "an environment variable holds a NUL, or its name is empty or holds `=`")
+        os.fsencode("".join((text, *call_env, *call_env.values())))  # a ValueError for what no program can be given
         persist = handle is None and bool(request.get("persist", True))
         state_file = f"{self._settings.state_dir}/{os.urandom(6).hex()}" if persist else None
         cwds = self._directories(request.get("cwd"))
         script = open_script(text) if len(text.encode("utf-8", "surrogateescape")) > MAX_ARGUMENT_BYTES else None
         try:
-            shell = shell_text(text, state_file, None if script is None else "/proc/self/fd/3")
-            env = {**self._state.env, **call_env, "PWD": cwds[0]}
+            env, exports = split_loader({**self._state.env, **call_env, "PWD": cwds[0]})
+            shell = exports + shell_text(text, state_file, None if script is None else "/proc/self/fd/3")
             command = Command(
                 self._minder_for(Job(argv=["sh", "-c", shell], env=env, cwds=cwds, script=script)),
                 request=request.get("id"),
@@ -227,6 +228,7 @@ class Commands:
         if cwd is None:
             return [self._state.cwd, root]
         path = str(cwd)
+        os.fsencode(path)  # a ValueError for what no name can hold
         if "\0" in path:
             raise GuestError("bad_path", f"{display(path)} is not a directory name")
         for prefix in (_SHOWN, root):

@@ -46,7 +46,8 @@ def start_forwarder(
     listener.close()
     address = f"http://127.0.0.1:{port}"
     names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
-    return {**dict.fromkeys(names, address), "no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}
+    direct = ",".join(settings.direct)
+    return {**dict.fromkeys(names, address), "no_proxy": direct, "NO_PROXY": direct}
 
 
 class _Side:

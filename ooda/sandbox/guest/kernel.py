@@ -19,6 +19,7 @@ __all__ = [
     "keep_only",
     "landlock_version",
     "mount_proc",
+    "remove_segments",
     "set_dumpable",
     "set_file_owner",
     "set_subreaper",
@@ -116,6 +117,17 @@ def mount_proc() -> None:
     """A /proc that shows the pid namespace of this process."""
     nosuid_nodev_noexec = 2 | 4 | 8
     _check(_libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(nosuid_nodev_noexec), None), "mount /proc")
+
+
+def remove_segments() -> None:
+    """Remove the System V memory segments of this IPC namespace that no process has attached: they outlive the
+    processes that made them, and count as used memory until they are removed by name."""
+    with open("/proc/sysvipc/shm", "rb", buffering=0) as file:
+        lines = file.read(1 << 20).splitlines()[1:]
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 6 and fields[6] == b"0":
+            _libc.shmctl(int(fields[1]), 0, None)  # fails for another user's, which is as it should be
 
 
 def keep_only(wanted: dict[int, int], inheritable: int = 2) -> None:

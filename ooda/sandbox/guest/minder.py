@@ -24,6 +24,7 @@ import stat
 from typing import Any
 
 from . import kernel
+from .files import display
 from .settings import Settings
 from .tree import descendants, freeze_and_kill, kill_tree
 
@@ -68,15 +69,24 @@ class Confinement:
             os.setresuid(self.uid, self.uid, self.uid)
         kernel.drop_capabilities(bounding=False)
         kernel.forbid_new_privileges()
+        if self.mode == "namespace":
+            self._volunteer()  # alone in its namespace; Landlock's rules do not cover the /proc mounted there
         if self.landlock is not None:
             self.landlock.restrict()
         if self.seccomp is not None:
             self.seccomp.install()
-        # A process that changed its uid owns its /proc files again only while it is dumpable, which opens it to
-        # others of its uid: last, and for the moment. An exec makes it dumpable anyway.
+        if self.mode == "setuid":
+            self._volunteer()  # last, because it opens this process to others of its uid
+
+    def _volunteer(self) -> None:
+        """When memory runs out the command goes, not the helper.
+
+        A process that changed its uid owns its /proc files only while it is dumpable: so, for the moment. An exec
+        makes it dumpable anyway.
+        """
         kernel.set_dumpable(True)
         with contextlib.suppress(OSError):
-            _put("/proc/self/oom_score_adj", b"1000")  # when memory runs out the command goes, not the helper
+            _put("/proc/self/oom_score_adj", b"1000")
         kernel.set_dumpable(False)
 
 
@@ -172,7 +182,9 @@ def _failure(error: BaseException) -> dict[str, Any]:
         return {"error": str(error), "code": "bad_cwd"}
     if isinstance(error, OSError) and error.errno == errno.EAGAIN:
         return {"error": "the process limit is reached", "code": "no_process"}
-    return {"error": f"{type(error).__name__}: {error}", "code": "internal"}
+    if isinstance(error, OSError) and error.errno == errno.E2BIG:
+        return {"error": "its environment is too large; set fewer or shorter variables", "code": "bad_request"}
+    return {"error": f"{type(error).__name__}: {error}"[:500], "code": "internal"}
 
 
 def _report(facts: dict[str, Any]) -> None:
@@ -227,6 +239,9 @@ def _enter_namespaces(confinement: Confinement) -> None:
 
 def _mind(confinement: Confinement, job: Job | None) -> None:
     failure_reader, failure_writer = os.pipe()
+    os.set_blocking(
+        failure_reader, False
+    )  # a command ended before it began is only stopped yet, and holds the other end
     command = os.fork()
     if command == 0:
         try:
@@ -244,7 +259,12 @@ def _mind(confinement: Confinement, job: Job | None) -> None:
         os.setresuid(own, confinement.uid, own)
     status = _wait_for(command)
     killed = _end_tree(confinement)
-    failure = os.read(failure_reader, 4096)
+    if confinement.mode != "plain":
+        with contextlib.suppress(OSError):
+            kernel.remove_segments()
+    failure = b""
+    with contextlib.suppress(BlockingIOError):
+        failure = os.read(failure_reader, 4096)
     if failure:
         _report(json.loads(failure))
     elif status is None:
@@ -323,4 +343,4 @@ def _change_directory(cwds: list[str], workspace: str) -> None:
                 return
         except OSError as error:
             first = first or error
-    raise NoDirectoryError(str(first))
+    raise NoDirectoryError(f"{first.strerror if first else 'there is none'}: {display(cwds[0])}")

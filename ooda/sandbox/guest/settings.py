@@ -27,8 +27,12 @@ class Settings:
         self.watch_memory_bytes: int | None = facts["watch_memory_bytes"]
         """Ceiling for all processes together where no cgroup holds it."""
         self.disk_bytes: int = facts["disk_bytes"]
+        self.entries: dict[str, int] = facts["entries"]
+        """Temporary folder -> how many files it may hold."""
         self.background: int = facts["background"]
         self.writable: list[str] = facts["writable"]
         """Folders besides the usual ones in which commands may write."""
+        self.direct: list[str] = facts["direct"]
+        """Names that programs are told to reach without the proxy."""
         self.egress_socket: str | None = facts["egress_socket"]
         """Where the host's proxy listens; None without a network."""

@@ -11,11 +11,13 @@ import os
 import re
 import stat
 
-__all__ = ["ShellState", "base_environment", "read_state", "shell_text"]
+__all__ = ["ShellState", "base_environment", "read_state", "shell_text", "split_loader"]
 
 MAX_ARGUMENT_BYTES = 100_000
 """Below the kernel's 128 KiB for one argument; longer commands are handed over as a file."""
 _MAX_STATE_BYTES = 256 << 10
+_MAX_VARIABLE_BYTES = 120_000
+"""Below the kernel's 128 KiB for one string of an environment: with a longer one no command could start."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _TRANSIENT = {"PWD", "OLDPWD", "SHLVL", "_", "PPID"}
 
@@ -42,6 +44,21 @@ class ShellState:
     def __init__(self, cwd: str, env: dict[str, str]) -> None:
         self.cwd = cwd
         self.env = env
+
+
+def split_loader(env: dict[str, str]) -> tuple[dict[str, str], str]:
+    """The environment to start the shell with, and the text by which it exports the rest to its children.
+
+    What the loader reads (`LD_PRELOAD` and its like) held for a shell's children and not for itself when it was
+    exported there; given to the next shell at its start, a library that does not load would end every command.
+    """
+    rest = {name: value for name, value in env.items() if name.startswith("LD_") or name == "GLIBC_TUNABLES"}
+    text = "".join(f"export {name}='{escaped}'; " for name, escaped in _quoted(rest))
+    return {name: value for name, value in env.items() if name not in rest}, text
+
+
+def _quoted(env: dict[str, str]) -> list[tuple[str, str]]:
+    return [(name, value.replace("'", "'\\''")) for name, value in env.items() if _NAME.match(name)]
 
 
 def shell_text(command: str, state_file: str | None, script: str | None) -> str:
@@ -78,7 +95,11 @@ def read_state(path: str, before: ShellState, call_env: dict[str, str]) -> Shell
     cwd, _, exports = text.partition("\n")
     if not cwd.startswith("/") or "\0" in text:
         return None
-    env = {name: value for name, value in parse_exports(exports).items() if name not in _TRANSIENT}
+    env = {
+        name: value
+        for name, value in parse_exports(exports).items()
+        if name not in _TRANSIENT and len(value.encode("utf-8", "surrogateescape")) <= _MAX_VARIABLE_BYTES
+    }
     for name, value in call_env.items():
         if env.get(name) == value:
             if name in before.env:

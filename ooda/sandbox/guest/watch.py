@@ -67,6 +67,8 @@ class Watch:
         """Bytes and files the file system had left when last measured, or more."""
         self._measured: int | None = None
         self._measuring = False
+        self._entries: dict[str, int] = {}
+        """Files of each temporary folder at the last look."""
 
     def due(self) -> float:
         """When to look next, on the monotonic clock."""
@@ -80,6 +82,7 @@ class Watch:
         ceiling = self._settings.watch_memory_bytes
         if ceiling is not None and resident_bytes() > ceiling:
             self._exceeded("memory")
+        self._count_entries()
         facts = os.statvfs(self._settings.workspace)
         bytes_left, files_left = facts.f_bavail * facts.f_frsize, facts.f_ffree
         known = self._free
@@ -87,6 +90,18 @@ class Watch:
             self._measure((bytes_left, files_left))
         else:
             self._free = max(known[0], bytes_left), max(known[1], files_left)
+
+    def _count_entries(self) -> None:
+        """Empty files take nothing of a temporary folder's size, and a kilobyte of the kernel's memory each."""
+        for folder, ceiling in self._settings.entries.items():
+            try:
+                facts = os.statvfs(folder)
+            except OSError:
+                continue  # this root has no such folder
+            used, before = facts.f_files - facts.f_ffree, self._entries.get(folder, 0)
+            self._entries[folder] = used
+            if used > ceiling and used > before:
+                self._exceeded("disk")
 
     def _measure(self, free: tuple[int, int]) -> None:
         if self._measuring:

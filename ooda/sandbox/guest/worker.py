@@ -24,6 +24,8 @@ OPERATIONS = ("read", "write", "edit", "list", "search")
 _BLOCK_BYTES = 4096
 _MAX_ENTRIES = 2_000_000
 _LONG_PATH = 3500
+_READ_BYTES = 40 << 20
+"""What a frame can carry back as base64."""
 
 
 def serve_files(
@@ -63,7 +65,7 @@ def _perform(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(path, str):
         raise TypeError("path is not a string")
     if op == "read":
-        found = workspace.read(path, int(request["max_bytes"]))
+        found = workspace.read(path, min(int(request["max_bytes"]), _READ_BYTES))
         return {"info": found["info"], "data": base64.b64encode(found["data"]).decode("ascii")}
     if op in ("write", "edit"):
         data = base64.b64decode(request["data"], validate=True)
