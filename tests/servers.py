@@ -44,8 +44,9 @@ def emptied(url: str) -> None:
     import psycopg
 
     tables = "events snapshots runs leases charges reservations budget_windows approvals reputation_events agents"
+    delivery = "message_notices message_attempts messages channels outbox"
     with psycopg.connect(url, autocommit=True) as connection:
         if connection.execute("SELECT to_regclass('ooda_migrations')").fetchone() != (None,):
-            deletes = [f"DELETE FROM {table}" for table in f"{tables} outbox activities audit".split()]
+            deletes = [f"DELETE FROM {table}" for table in f"{tables} {delivery} activities audit".split()]
             deletes.append("DELETE FROM meta WHERE key <> 'store.id'")
             connection.execute("; ".join(deletes).encode())

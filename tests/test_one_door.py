@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 import ooda.models
+import ooda.notify
 import ooda.tools
 from ooda.errors import RefusedError
 from ooda.governance.call import Parsed
@@ -33,13 +35,28 @@ from ooda.models.replay import ReplayModel
 from ooda.models.request import ModelAccess, ModelRequest
 from ooda.models.scripted import ScriptedModel
 from ooda.models.select import open_model
+from ooda.notify.address import checked_url
+from ooda.notify.mailtrap import MailtrapChannel
+from ooda.notify.post import Poster
+from ooda.notify.slack import SlackChannel
+from ooda.notify.smtp import SmtpChannel, SmtpServer
+from ooda.notify.teams import TeamsChannel
+from ooda.notify.values import Channel, Parcel, binding
+from ooda.notify.webhook import WebhookChannel
 from ooda.tools.declare import ToolDeclaration
 from ooda.tools.toolbox import BoundTool
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ooda"
 
-NAME_THE_MINT = {"governance/grant.py", "governance/gate.py", "governance/model_door.py"}
-"""The mint itself, the gate that owns it, and the part of the door for model calls, which is lent it."""
+NAME_THE_MINT = {
+    "governance/grant.py",
+    "governance/gate.py",
+    "governance/model_door.py",
+    "governance/notice_door.py",
+}
+"""The mint itself, the gate that owns it, the part of the door for model calls, which is lent it, and the door for
+delivery, which has one of its own: it acts for no run."""
+MAKE_A_MINT = {"governance/gate.py", "governance/notice_door.py"}
 LEND_THE_MINT = {"governance/gate.py", "api/launch.py"}
 """Who reads the gate's mint: the composition root hands it from one half of the door to the other."""
 EDGES = ("models", "tools", "sandbox", "services", "notify")
@@ -87,9 +104,9 @@ def test_only_the_door_names_the_mint() -> None:
     assert {name for name, tree in sources() if "Mint" in names_in(tree)} == NAME_THE_MINT
 
 
-def test_only_the_gate_makes_a_mint_and_only_a_mint_makes_grants() -> None:
+def test_only_the_doors_make_a_mint_and_only_a_mint_makes_grants() -> None:
     """One constructor call each in the whole package."""
-    assert [name for name, tree in sources() if calls_of(tree, "Mint")] == ["governance/gate.py"]
+    assert {name for name, tree in sources() if calls_of(tree, "Mint")} == MAKE_A_MINT
     assert [name for name, tree in sources() if calls_of(tree, "Grant")] == ["governance/grant.py"]
 
 
@@ -157,6 +174,55 @@ def test_every_model_takes_a_grant_to_complete() -> None:
     }
     assert len(completers) >= 4
     assert all(arguments == ["self", "request", "grant"] for arguments in completers.values()), completers
+
+
+def test_the_door_for_delivery_makes_grants_for_channels_only() -> None:
+    """Its one call of the mint names the kind and the operation as constants."""
+    (tree,) = (tree for name, tree in sources("governance") if name == "governance/notice_door.py")
+    made = [
+        {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "grant"
+    ]
+    assert [(given["kind"], given["operation"]) for given in made] == [("'channel'", "Operation.NOTIFY")]
+
+
+def test_every_channel_spends_its_grant_before_anything_else() -> None:
+    """`send` takes the grant, and its first statement spends it, bound to the recipient and the content."""
+    senders = {
+        f"{name}:{function.name}": function
+        for name, tree in sources("notify")
+        for function in functions(tree)
+        if function.name == "send" and not is_protocol(function)
+    }
+    assert len(senders) >= 5
+    for name, function in senders.items():
+        assert [arg.arg for arg in function.args.args] == ["self", "parcel", "grant"], name
+        statements = [node for node in function.body if not isinstance(node, ast.Expr) or not _is_text(node)]
+        assert ast.unparse(statements[0]) == (
+            "grant.spend(self.name, kind='channel', arguments=binding(parcel.recipient, parcel.body))"
+        ), name
+
+
+TRANSPORTS = {"posted", "post", "_hand_over", "aside"}
+"""What lets bytes out of the notify room; each is reached from a channel's `send`, or from another of these."""
+
+
+def test_nothing_in_notify_reaches_a_transport_but_a_channels_send() -> None:
+    """The functions that call a transport: `send`, which has spent a grant, and the transports' own steps."""
+    callers = {
+        function.name
+        for _, tree in sources("notify")
+        for function in functions(tree)
+        if any(calls_of(function, transport) for transport in TRANSPORTS)
+    }
+    assert callers == {"send", "posted", "_resolved"}
+    sockets = {
+        name
+        for name, tree in sources("notify")
+        if names_in(tree) & {"open_connection", "smtplib", "socket", "httpx", "urlopen", "create_connection"}
+    }
+    assert sockets == {"notify/post.py", "notify/smtp.py"}
 
 
 def test_a_tools_function_is_called_in_one_place_after_its_grant_is_spent() -> None:
@@ -395,3 +461,70 @@ async def test_no_model_is_asked_on_a_wrong_grant(make: Callable[[], ModelAccess
         with pytest.raises(RefusedError):
             await model.complete(request, grant)
     await model.close()
+
+
+# -- channels ---------------------------------------------------------------------------------------------
+
+
+def _poster() -> Poster:
+    return Poster(checked_url("http://127.0.0.1:9/x", "notify.webhook_url"))
+
+
+CHANNELS: dict[str, Callable[[], Channel]] = {
+    "slack": lambda: SlackChannel(_poster()),
+    "teams": lambda: TeamsChannel(_poster()),
+    "webhook": lambda: WebhookChannel(_poster()),
+    "mailtrap": lambda: MailtrapChannel(_poster(), SecretStr("token"), "ooda@example.com"),
+    "smtp": lambda: SmtpChannel(SmtpServer(host="127.0.0.1", port=9, security="none"), "ooda@example.com"),
+}
+"""One of each kind of channel, none of which could reach anybody."""
+
+
+def test_every_kind_of_channel_is_tried_here() -> None:
+    """A new implementation of `send` joins the list above."""
+    classes = {
+        value
+        for module in modules(ooda.notify)
+        for value in vars(module).values()
+        if inspect.isclass(value) and "send" in vars(value) and not getattr(value, "_is_protocol", False)
+    }
+    tried = [make() for make in CHANNELS.values()]
+    assert [cls for cls in classes if not any(isinstance(channel, cls) for channel in tried)] == []
+
+
+@pytest.mark.parametrize("make", CHANNELS.values(), ids=CHANNELS)
+async def test_no_channel_sends_on_a_wrong_grant(make: Callable[[], Channel]) -> None:
+    """A tool's grant, another channel's, another content's, another recipient's, or a spent one: nothing is sent."""
+    channel = make()
+    parcel = Parcel(id="msg-1", recipient="ada@example.com", body=b"{}", at_ns=1, deadline_s=1.0)
+
+    def granted(kind: Any = "channel", tool: str = channel.name, arguments: str | None = None) -> Grant:
+        bound = arguments if arguments is not None else binding(parcel.recipient, parcel.body)
+        return Mint().grant(
+            kind=kind,
+            run="",
+            seq=0,
+            call="msg-1",
+            tool=tool,
+            definition=tool,
+            arguments=bound,
+            operation=Operation.NOTIFY,
+            effect="once",
+            key="k",
+            fence=1,
+            deadline_ns=2**62,
+        )
+
+    spent = granted()
+    spent.spend(channel.name, kind="channel")
+    wrong = (
+        spent,
+        granted(kind="tool"),
+        granted(tool="another"),
+        granted(arguments=binding(parcel.recipient, b"{ }")),
+        granted(arguments=binding("eve@example.com", parcel.body)),
+    )
+    for grant in wrong:
+        with pytest.raises(RefusedError):
+            await channel.send(parcel, grant)
+    assert (await channel.send(parcel, granted())).outcome == "failed"  # port 9: nobody is there

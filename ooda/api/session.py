@@ -53,13 +53,15 @@ class Session:
         rules = settings.governance.rules_file
         self.rules = RuleSet.load(Path(rules).expanduser() if rules else None)
         self.redactor = Redactor()
-        self.register_secrets("setting", (v.get_secret_value() for v in settings.redaction.extra_values))
         for name in _SECRET_VARIABLES:
             self.register_secrets(name.lower(), [environ.get(name, "")])
         for name, field in known_settings().items():
             value = value_of(settings, name) if is_secret(field) else None
-            if isinstance(value, SecretStr):
-                self.register_secrets(name, _parts(value.get_secret_value()))
+            held = value if isinstance(value, tuple) else (value,)
+            shown = "setting" if name == "redaction.extra_values" else name
+            for secret in held:
+                if isinstance(secret, SecretStr):
+                    self.register_secrets(shown, _parts(secret.get_secret_value()))
 
     @classmethod
     def open(

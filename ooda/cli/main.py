@@ -18,6 +18,7 @@ from ooda.cli.exits import STATUSES, TABLE, USAGE
 from ooda.cli.leaves import leaf as _leaf
 from ooda.cli.leaves import with_output as _output
 from ooda.cli.leaves import with_settings as _settings
+from ooda.cli.notice_words import notice_commands
 from ooda.cli.steward_words import fake_commands, steward_commands
 
 __all__ = ["entry", "main", "parser"]
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     _reputation(commands)
     steward_commands(commands)
     fake_commands(commands)
+    notice_commands(commands)
     _small(commands)
     return top
 

@@ -143,6 +143,9 @@ def carry(
     if cassette is not None and not args.quiet:
         print("The model's replies come from a cassette; everything else is real.", file=sys.stderr)
     live, ending = asyncio.run(_carry(session, launch, progress))
+    from ooda.cli.notices import deliver_at_end  # mail and TLS, wanted only now
+
+    deliver_at_end(session, live.run, quiet=args.quiet)
     _finish(session, args, live.kind, ending)
     return EXIT[ending.status]
 

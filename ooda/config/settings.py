@@ -70,6 +70,12 @@ LentText = Annotated[
 ]
 LentTexts = Annotated[tuple[LentText, ...], BeforeValidator(_split), Says("a list of variables with hosts")]
 CapTexts = Annotated[tuple[CapText, ...], BeforeValidator(_split), Says("a list of caps")]
+RouteText = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9_*]{1,64}( (owner|admins|slack|teams|webhook)){1,5}$|^[a-z0-9_*]{1,64} none$"),
+    Says("a route such as `workflow_* slack admins`; places are owner, admins, slack, teams, webhook, or none"),
+]
+Routes = Annotated[tuple[RouteText, ...], BeforeValidator(_split), Says("a list of routes")]
 TimeOfDay = Annotated[
     str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"), Says("a time of day such as `18:00`")
 ]
@@ -215,17 +221,49 @@ class NotifySettings(Room):
     """Channels for notices; each is off until configured."""
 
     webhook_url: Key = _secret("Receives the end of every run, signed.")
-    webhook_secret: Key = _secret("Signs it.")
-    mail_to: Names = _setting((), "Recipients of e-mail notices.", max_length=50)
+    webhook_secret: Key = _secret("Signs it: `whsec_` and base64 as in Standard Webhooks, or any other text.")
+    webhook_old_secrets: Secrets = _setting((), "Sign it too, while a secret is being replaced.", max_length=4)
+    mail_to: Names = _setting((), "Administrators: recipients of e-mail that is not for an owner.", max_length=50)
     mail_from: Line | None = _setting(None, "Sender of e-mail notices.")
-    mailtrap_token: Key = _secret("Mailtrap API token.")
+    mail_owners: bool = _setting(True, "Whether owners of workspaces are told by e-mail.")
+    mailtrap_token: Key = _secret("Mailtrap API token; e-mail goes there when no SMTP server is set.")
+    mailtrap_url: BaseUrl = _setting(
+        "https://send.api.mailtrap.io",
+        "Mailtrap's sending API; `https://sandbox.api.mailtrap.io/api/send/INBOX` to try.",
+    )
     smtp_host: Line | None = _setting(None, "SMTP server.")
     smtp_port: Count = _setting(587, "Its port.", ge=1, le=65_535)
+    smtp_security: Literal["starttls", "tls", "none"] = _setting(
+        "starttls", "How the connection is encrypted; `none` is for a server on this machine only."
+    )
     smtp_user: Line | None = _setting(None, "User at the SMTP server.")
     smtp_password: Key = _secret("Password at the SMTP server.")
     slack_webhook_url: Key = _secret("Slack incoming webhook.")
-    slack_channel: Line | None = _setting(None, "Slack channel named in notices.")
+    slack_channel: Line | None = _setting(
+        None, "Slack channel named in notices; the webhook's URL decides where they go."
+    )
     teams_webhook_url: Key = _secret("Teams Workflows URL.")
+    private_hosts: Hosts = _setting(
+        (),
+        "Receivers by name that may have a private address; all others must not lead into your network.",
+        max_length=50,
+    )
+    ca_file: Line | None = _setting(None, "Certificate authorities of receivers, instead of the usual ones.")
+    routes: Routes = _setting(
+        (),
+        "Who is told what, before the built-in routes: `KIND WHERE …`, such as `workflow_* slack admins`.",
+        max_length=200,
+    )
+    digest: Seconds = _setting(0, "How long notices to one person are gathered into one message.", ge=0, le=86_400)
+    timeout: Seconds = _setting(20, "Longest attempt to send.", ge=1, le=120)
+    keep_trying: Seconds = _setting(
+        86_400, "How long a message is tried before it is a dead letter.", ge=1, le=2_592_000
+    )
+    unsure: Literal["repeat", "hold"] = _setting(
+        "repeat",
+        "After an attempt that may have arrived, where the receiver does not know ids: Slack, Teams, Mailtrap.",
+    )
+    end_wait: Seconds = _setting(10, "How long `ooda run` delivers at its end; the rest stays queued.", ge=0, le=300)
 
 
 class TelemetrySettings(Room):

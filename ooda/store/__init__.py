@@ -6,7 +6,7 @@
 Knows SQL, files and durability; must not know agents, loops or policies.
 """
 
-from ooda.store import activities, approvals, journal, leases, outbox, runs
+from ooda.store import activities, approvals, journal, leases, messages, outbox, runs
 from ooda.store.blobs import BlobStore
 from ooda.store.leases import Lease
 from ooda.store.owner import is_alive, process_owner
@@ -23,6 +23,7 @@ __all__ = [
     "is_alive",
     "journal",
     "leases",
+    "messages",
     "outbox",
     "process_owner",
     "runs",

@@ -14,6 +14,7 @@ import msgspec
 from ooda.errors import JournalError
 from ooda.events import Body, Usage
 from ooda.runtime.journal import FIRST_SEQ, GENESIS, Row
+from ooda.store import messages
 from ooda.store.tx import Tx, columns, records
 
 __all__ = ["RunSummary", "advance", "find", "listed", "remove"]
@@ -177,6 +178,7 @@ def remove(tx: Tx, run: str) -> None:
 
     What was spent, the activities of its task and the audit stay: they are not the run's own.
     """
+    messages.remove_of(tx, run)
     for statement in (
         "DELETE FROM approvals WHERE run = ?",
         "DELETE FROM outbox WHERE run = ? AND sent_ns IS NOT NULL",

@@ -86,7 +86,9 @@ def agents_config(text: str, where: str = "agents_config.json") -> AgentsConfig:
         else:
             if section == "notifications" and "email_enabled" in values:
                 mail = values["email_enabled"]
-                if not isinstance(mail, bool):
+                if isinstance(mail, bool):
+                    settings["notify.mail_owners"] = mail
+                else:
                     mistakes.append(f"`notifications.email_enabled` is {mail!r}; expected true or false")
             for key, value in values.items():
                 if (section, key) != ("notifications", "email_enabled"):
