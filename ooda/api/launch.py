@@ -18,6 +18,7 @@ from ooda.api.budgets import fallback_prices, no_door_yet, price_of, run_scopes,
 from ooda.api.chat import first_write_asks
 from ooda.api.compare import comparing, replay_model
 from ooda.api.enclosure import Enclosure
+from ooda.api.hooks import HookRunner, hooks_for
 from ooda.api.kinds import RunKind, kind_of
 from ooda.api.lease import held_lease
 from ooda.api.request import Launch
@@ -73,6 +74,7 @@ class Live:
         world: LocalWorld,
         door: ModelDoor,
         sandbox: Sandbox,
+        hooks: HookRunner | None = None,
     ) -> None:
         self.launch = launch
         self.session = session
@@ -82,6 +84,7 @@ class Live:
         self.sandbox = sandbox
         self._world = world
         self._door = door
+        self._hooks = hooks
         self._turn_end: asyncio.Task[None] | None = None
 
     @property
@@ -121,7 +124,19 @@ class Live:
             await self._world.close()
 
     async def go(self) -> Ending:
-        """Start the run, or take it up again, and carry it to where it stops or waits."""
+        """Start the run, or take it up again, and carry it to where it stops or waits.
+
+        Raises:
+            RefusedError: a hook of the operator's does not let it begin; nothing was recorded.
+        """
+        if self._hooks is None:
+            return await self._go()
+        await self._hooks.begin()
+        ending = await self._go()
+        await self._hooks.end(ending.status, ending.reason)
+        return ending
+
+    async def _go(self) -> Ending:
         enclosure = Body(msgspec.json.encode(self.sandbox.report).decode())
         if self.launch.run:
             limits = self.kind.limits if self.launch.limits is not None else None
@@ -233,7 +248,8 @@ def _assemble(
         prepare=(lambda: sandbox.prepare(kind.setup)) if kind.setup else None,
     )
     toolbox = BoundToolbox(kind.tools, room)
-    policy = _policy(session, launch, kind, run, agent)
+    hooks = hooks_for(session, run, kind.agent.name, kind.workspace)
+    policy = _policy(session, launch, kind, run, agent, hooks)
     snapshots = WorkspaceSnapshots(kind.git, is_owned=kind.target is not None) if kind.git is not None else None
     gate = Gate(
         recorder=recorder,
@@ -243,6 +259,7 @@ def _assemble(
         outputs=spool,
         hooks=(first_write_asks(recorder),) if kind.asks_first_write else (),
         workspace=snapshots,
+        programs=hooks,
     )
     replay = access if isinstance(access, ReplayModel) else None
     door = ModelDoor(
@@ -282,7 +299,7 @@ def _assemble(
         person=launch.person,
         undo=undo if snapshots is not None else None,
     )
-    return Live(launch, session, kind, recorder, engine, world, door, sandbox)
+    return Live(launch, session, kind, recorder, engine, world, door, sandbox, hooks)
 
 
 def task_label(session: Session, launch: Launch) -> Label:
@@ -338,10 +355,14 @@ def _is_checked(state: RunState) -> bool:
     return isinstance(validation, Mapping) and bool(validation.get("verified"))
 
 
-def _policy(session: Session, launch: Launch, kind: RunKind, run: str, agent: Registered) -> DoorPolicy:
+def _policy(
+    session: Session, launch: Launch, kind: RunKind, run: str, agent: Registered, hooks: HookRunner | None
+) -> DoorPolicy:
     level = agent.level
     grants = frozenset(operation_named(word) for word in kind.grants)
-    version = canonical([session.rules.digest, level.word, sorted(grants), list(kind.targets)])
+    version = canonical(
+        [session.rules.digest, level.word, sorted(grants), list(kind.targets), hooks.digest if hooks else ""]
+    )
     return DoorPolicy(
         actor=f"{kind.agent.name} agent of {run} for {session.user}",
         level=level,

@@ -166,6 +166,9 @@ class GovernanceSettings(Room):
     )
     user: Line | None = _setting(None, "Who runs this, as audit log and approvals name it; the login name if unset.")
     rules_file: Line | None = _setting(None, "File of allow, ask and deny rules.")
+    hooks_file: Line | None = _setting(
+        None, "File of your own programs that are asked before calls; they may only tighten."
+    )
     redis_url: Key = _secret("Redis for budgets shared by many machines; off if unset.")
     redis_prefix: Line = _setting("ooda", "Start of all keys on that server; with another one nothing is shared.")
     supabase_url: BaseUrl | None = _setting(None, "Supabase project for reputation; off if unset.")

@@ -37,6 +37,7 @@ from ooda.governance.call import (
 from ooda.governance.cap import capped
 from ooda.governance.conduct import DENIALS
 from ooda.governance.grant import Grant, Mint
+from ooda.governance.hooks import HookEvent, Hooks, HookSaid, merged
 from ooda.governance.operations import Operation
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.recorder import Intent, Recorder
@@ -55,6 +56,7 @@ Hook = Callable[[ProposedCall, Tool, Parsed], Refused | NeedsApproval | None]
 """Runs after permission; may only tighten: None leaves the decision as it is."""
 
 _NANO = 1_000_000_000
+_BEFORE: tuple[HookEvent, ...] = ("PreToolUse", "PermissionRequest")
 _PLAINLY = (
     "Nobody is there to be asked. Write the command plainly: programs by their names, no text run as a command that "
     "is made at run time; or put the steps into a script file and run that"
@@ -94,6 +96,7 @@ class Gate:
         outputs: KeepsOutput,
         hooks: tuple[Hook, ...] = (),
         workspace: KeepsWorkspace | None = None,
+        programs: Hooks | None = None,
     ) -> None:
         self.recorder = recorder
         self.policy = policy
@@ -106,6 +109,9 @@ class Gate:
         self.notice: Callable[[Tx, Notified], None] = lambda tx, notified: None
         """Writes with a notice what is delivered of it."""
         self._told: set[str] = set()
+        self._programs = programs
+        self._said: dict[str, tuple[str, HookSaid]] = {}
+        """What the operator's hooks said to a call, with its arguments: asked before it is decided."""
 
     # -- decide -----------------------------------------------------------------------------------------
 
@@ -140,6 +146,14 @@ class Gate:
                     return refused
                 case NeedsApproval() as asked:
                     asks = asks or asked
+        said = self._hook_said(call)
+        if said.decision == "deny":
+            return Refused("hook", f"hook `{said.hook}`: {said.reason}", operation)
+        if said.decision == "ask":
+            reason = f"hook `{said.hook}`: {said.reason}"
+            asks = asks or NeedsApproval(
+                shown_text(call.tool, operation, reason, targets, parsed.canonical), reason, operation
+            )
         if ruled.rule == UNREAD and not self.policy.is_attended:
             # A model can write it otherwise at once; a run that waits for a person over a spelling is of no use.
             return Refused("arguments", f"{ruled.reason}. {_PLAINLY}", operation)
@@ -152,6 +166,44 @@ class Gate:
         if asks is not None and not self._is_approved(call, tool, parsed, targets):
             return asks
         return Allowed(self._grant(call, tool, parsed, targets, situation), parsed, ruled.rule)
+
+    def wants_hooks(self, tool: str) -> bool:
+        """Whether the operator's hooks have to be asked (`consult`) before a call of this tool is decided."""
+        return self._programs is not None and any(self._programs.concern(event, tool) for event in _BEFORE)
+
+    async def consult(self, call: ProposedCall, situation: Situation) -> None:
+        """Ask the operator's hooks about a call; `decide` then counts what they said, for exactly these arguments."""
+        hooks, tool = self._programs, self._toolbox.find(call.tool)
+        if hooks is None or tool is None or not self.wants_hooks(call.tool):
+            return
+        try:
+            parsed = tool.parse(call.arguments)
+        except ToolError:
+            return  # refused for its arguments anyway
+        facts = self._facts_of(call.call, tool, parsed, str(situation.label))
+        said = await hooks.ask("PreToolUse", call.tool, facts)
+        self._said[call.call] = (call.arguments, said)
+        if said.decision != "deny" and isinstance(asked := self.decide(call, situation), NeedsApproval):
+            again = await hooks.ask("PermissionRequest", call.tool, {**facts, "shown": asked.shown})
+            self._said[call.call] = (call.arguments, merged([again, said]))
+
+    def _facts_of(self, call: str, tool: Tool, parsed: Parsed, label: str) -> dict[str, object]:
+        return {
+            "tool_name": tool.name,
+            "tool_use_id": call,
+            "tool_input": msgspec.json.decode(parsed.canonical),
+            "operation": str(tool.operation),
+            "effect": tool.effect,
+            "targets": list(tool.targets(parsed)),
+            "label": label,
+            "permission_level": self.policy.level.word,
+        }
+
+    def _hook_said(self, call: ProposedCall) -> HookSaid:
+        if not self.wants_hooks(call.tool):
+            return HookSaid()
+        arguments, said = self._said.get(call.call, ("", HookSaid("deny", "it was not asked")))
+        return said if arguments == call.arguments else HookSaid("deny", "it was asked about other arguments")
 
     def _unknown(self, name: str, situation: Situation) -> Refused:
         known = situation.tools
@@ -385,9 +437,24 @@ class Gate:
         if grant.effect != "pure":  # paused since the intent, this process may have lost the run
             self.recorder.check_fence()
         started_ns = self.recorder.clock.now_ns()
-        outcome = await self._effect(tool, grant, allowed.parsed)
+        outcome = await self._withheld(tool, grant, allowed.parsed, await self._effect(tool, grant, allowed.parsed))
         returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)
         return Intent(returned, outcome.label, also=lambda tx: self._audit("return", grant.tool, returned.status, ""))
+
+    async def _withheld(self, tool: Tool, grant: Grant, parsed: Parsed, outcome: ToolOutcome) -> ToolOutcome:
+        """The outcome, or a hook's word in place of its text: what was done is done, and the model need not read it."""
+        event: HookEvent = "PostToolUse" if outcome.status in ("ok", "no_data") else "PostToolUseFailure"
+        if self._programs is None or not self._programs.concern(event, tool.name):
+            return outcome
+        response = {"status": outcome.status, "text": outcome.text}
+        facts = self._facts_of(grant.call, tool, parsed, str(outcome.label)) | {"tool_response": response}
+        said = await self._programs.ask(event, tool.name, facts)
+        if said.decision == "allow":
+            return outcome
+        text = (
+            f"`{tool.name}` ended with `{outcome.status}`; its result is withheld by hook `{said.hook}`: {said.reason}"
+        )
+        return ToolOutcome(status=outcome.status, text=text, label=outcome.label)
 
     def _begin(self, tx: Tx, grant: Grant, rule: str) -> None:
         is_used = grant.approval and not approvals.use(

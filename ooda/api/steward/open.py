@@ -15,6 +15,7 @@ from random import random
 import msgspec
 from pydantic import SecretStr
 
+from ooda.api.hooks import HookRunner, hooks_for
 from ooda.api.kinds import agent_for
 from ooda.api.lease import held_lease
 from ooda.api.session import Session
@@ -77,6 +78,7 @@ class Pass:
         *,
         limits: Limits,
         is_resumed: bool,
+        hooks: HookRunner | None = None,
     ) -> None:
         self._session = session
         self._loaded = loaded
@@ -84,6 +86,7 @@ class Pass:
         self._recorder = recorder
         self._limits = limits
         self._is_resumed = is_resumed
+        self._hooks = hooks
         self.engine = engine
         self.desk = desk
 
@@ -96,7 +99,19 @@ class Pass:
         return self._recorder.state
 
     async def go(self) -> Ending:
-        """Carry the pass to where it stops, or waits for a person."""
+        """Carry the pass to where it stops, or waits for a person.
+
+        Raises:
+            RefusedError: a hook of the operator's does not let it begin; nothing was recorded.
+        """
+        if self._hooks is None:
+            return await self._go()
+        await self._hooks.begin()
+        ending = await self._go()
+        await self._hooks.end(ending.status, ending.reason)
+        return ending
+
+    async def _go(self) -> Ending:
         if self._is_resumed:
             return await self.engine.resume(Resumed(by=self._session.user))
         return await self.engine.start(
@@ -227,20 +242,31 @@ def _assembled(
     spool = FolderSpool(session.places.run(run).spool)
     room = ToolRoom(run=run, clock=session.clock, spool=spool, coder=desk)
     limits = task.limits.to_limits(msgspec.structs.replace(settings.limit_defaults(), steps=_STEPS))
+    hooks = hooks_for(session, run, agent.name, session.places.run(run).workspace)
     gate = Gate(
         recorder=recorder,
         toolbox=BoundToolbox(CODER, room),
         policy=_policy(
-            session, task, client.url, run, limits, level=registered.level, is_attended=options.person is not None
+            session,
+            task,
+            client.url,
+            run,
+            limits,
+            level=registered.level,
+            hooks=hooks,
+            is_attended=options.person is not None,
         ),
         ids=session.ids,
         outputs=spool,
         hooks=(_blast_radius(settings, desk),),
+        programs=hooks,
     )
     world = PolicyWorld(recorder, topic)
     gate.notice = world.enqueue
     engine = LocalEngine(recorder, gate, world, owner=session.user, person=options.person)
-    return Pass(session, loaded, agent, recorder, engine, desk, limits=limits, is_resumed=bool(options.run))
+    return Pass(
+        session, loaded, agent, recorder, engine, desk, limits=limits, is_resumed=bool(options.run), hooks=hooks
+    )
 
 
 def _same_deployment(state: RunState, url: str) -> None:
@@ -261,10 +287,11 @@ def _policy(
     limits: Limits,
     *,
     level: Level,
+    hooks: HookRunner | None,
     is_attended: bool,
 ) -> DoorPolicy:
     grants = frozenset(operation_named(word) for word in task.grants)
-    version = canonical([session.rules.digest, level.word, sorted(grants), deployment])
+    version = canonical([session.rules.digest, level.word, sorted(grants), deployment, hooks.digest if hooks else ""])
     return DoorPolicy(
         actor=f"steward agent of {run} for {session.user}",
         level=level,
