@@ -108,11 +108,11 @@ def test_task_files_on_a_page_are_valid(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_settings_on_a_page_are_settings(page: Path, tmp_path: Path) -> None:
-    """A configuration shown as TOML loads; the rules file and the price file are other formats."""
+    """A configuration shown as TOML loads; files of rules, hooks and prices are other formats."""
     folder = tmp_path / "config" / "ooda"
     folder.mkdir(parents=True)
     for text in blocks(page, "toml"):
-        if set(tomllib.loads(text)) & {"rule", "models", "aliases"}:
+        if set(tomllib.loads(text)) & {"rule", "hook", "models", "aliases"}:
             continue
         (folder / "config.toml").write_text(text)
         environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}

@@ -114,7 +114,11 @@ BROKEN = {
     "not text": ("printf '\\xff\\xfe'", 5, "something else than"),
     "endless": ("yes x", 1, "no answer in 1 s"),
     "huge": ("head -c 300000 /dev/zero | tr '\\0' x", 5, "wrote more than 65,536 bytes"),
-    "a fork that holds its output": ("setsid sleep 30 & exit 0", 3, "still holds its output open"),
+    "a fork that holds its output": (
+        "setsid sh -c 'echo up > '$0'.up; exec sleep 30' & until [ -s $0.up ]; do :; done",
+        3,
+        "still holds its output open",
+    ),
 }
 
 
