@@ -135,7 +135,6 @@ def ooda(root: str) -> Conversation:
             model="bench",
             price=price,
             sent=SentMark(Path(home) / "sent"),
-            reads_only=lambda tool: gate.effect_of(tool) == "pure",
         )
         world = LocalWorld(
             recorder=recorder,

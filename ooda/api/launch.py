@@ -270,7 +270,6 @@ def _assemble(
         model=access.name,
         price=prices[access.name],
         sent=SentMark(places.folder / "sent") if not session.store.is_remote else None,
-        reads_only=lambda tool: gate.effect_of(tool) == "pure",
         shared=shared,
     )
     _let_fall_back(door, access, prices)

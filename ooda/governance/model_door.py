@@ -114,7 +114,6 @@ class ModelDoor:
         model: str,
         price: PriceRow,
         sent: SentMark | None,
-        reads_only: Callable[[str], bool] = lambda tool: False,
         deadline_s: float = 600.0,
         shared: SharedBudget | None = None,
     ) -> None:
@@ -126,7 +125,6 @@ class ModelDoor:
         self._policy = policy
         self._ledger = ledger
         self._sent = sent
-        self._reads_only = reads_only
         self._shared = shared
         self.price_of: Callable[[str], PriceRow] | None = None
         """The price of a model that may be asked when this one is unavailable; None where there is none."""
@@ -260,7 +258,7 @@ class ModelDoor:
             also=also,
             start=self._after,
             is_repeatable=True,
-            leads_to_reads=bool(reply.calls) and all(self._reads_only(raw.name) for raw in reply.calls),
+            may_wait=True,
         )
 
     def _failed(self, call: _Call, error: Exception) -> Intent:

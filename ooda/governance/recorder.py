@@ -24,7 +24,7 @@ from ooda.governance.audit import AuditFact
 from ooda.governance.audit_chain import Head, append_after
 from ooda.governance.redaction import Redactor
 from ooda.labels import TRUSTED, Label
-from ooda.runtime.commands import Command
+from ooda.runtime.commands import Command, Stop
 from ooda.runtime.context import Prompt
 from ooda.runtime.journal import GENESIS, Row, admit, event_of, externalise, seal, verify
 from ooda.runtime.loop import Loop
@@ -48,8 +48,8 @@ class Intent(msgspec.Struct, frozen=True):
     """The effect; gives the intent to record next."""
     is_repeatable: bool = False
     """The effect reads only: a power cut may lose its intent, since doing it again does no harm."""
-    leads_to_reads: bool = False
-    """The caller expects nothing but repeatable effects to follow; the sync to disk then waits for the next commit."""
+    may_wait: bool = False
+    """A power cut may lose it as long as only repeatable effects follow: its sync to disk then is the next commit's."""
 
 
 Follow = Callable[[Tx, Command], Intent | None]
@@ -162,10 +162,10 @@ class Recorder:
         Raises:
             LeaseLostError: another owner holds the run; nothing was written.
         """
-        return await self.record_with(lambda tx: intent, follow, leads_to_reads=intent.leads_to_reads)
+        return await self.record_with(lambda tx: intent, follow, may_wait=intent.may_wait)
 
     async def record_with(
-        self, make: Callable[[Tx], Intent], follow: Follow | None = None, *, leads_to_reads: bool = False
+        self, make: Callable[[Tx], Intent], follow: Follow | None = None, *, may_wait: bool = False
     ) -> Recorded:
         """The same with an intent that is made inside the transaction."""
         moved = False
@@ -181,12 +181,12 @@ class Recorder:
             # has nothing to wait for and spares itself two rounds of the event loop.
             if not self._is_alone():
                 recorded, rows = await self._written(work)
-            elif leads_to_reads:
+            elif may_wait:
                 # Kept through a kill at once, through a power cut with the next synced commit: nothing that could
                 # not be done again begins before that (docs/adr/0010).
                 recorded, rows = self.store.note(work)
                 if not recorded.is_repeatable:
-                    self.store.sync(lambda tx: check_lease(tx, self.state.run, self.fence))
+                    self.store.sync()
             else:
                 recorded, rows = self.store.write_now(work)
         except Exception:
@@ -250,7 +250,9 @@ class Recorder:
             self._joined.clear()
         self._is_ahead = False
         self._texts.clear()
-        return Recorded(tuple(left), tuple(starts), is_repeatable and not left), rows
+        # The end of a run does nothing but write one more event.
+        is_repeatable = is_repeatable and all(type(command) is Stop for command in left)
+        return Recorded(tuple(left), tuple(starts), is_repeatable), rows
 
     def _advance(self, tx: Tx, intent: Intent, rows: list[tuple[Row, Entry]]) -> tuple[Command, ...]:
         clean = admit(intent.event, self._redact, self._put)

@@ -43,6 +43,10 @@ class Database(Protocol):
         """Carry `work` out alone and commit; on disk when this returns, if `is_synced`."""
         ...
 
+    def sync(self) -> None:
+        """Wait until everything committed before is on disk."""
+        ...
+
     def write_all(self, works: Sequence[Work[Any]]) -> list[Any]:
         """The result, or the Failure, of each work; all are on disk. Raises when the transaction as a whole failed."""
         ...

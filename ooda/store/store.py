@@ -30,11 +30,6 @@ __all__ = ["Store"]
 T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 10.0
-_MARK = (
-    "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE "
-    "SET value = CASE meta.value WHEN '1' THEN '2' ELSE '1' END"
-)
-"""A change for the sake of being one."""
 
 
 class Store:
@@ -131,17 +126,11 @@ class Store:
             return self._worker.call(lambda: self.database.write(work, is_synced=False))
         return self.database.write(work, is_synced=False)
 
-    def sync(self, work: Callable[[Tx], T]) -> T:
-        """Carry `work` out, and have everything noted before on disk when this returns.
-
-        A database syncs nothing at the commit of a transaction that changed nothing, so this one always does.
-        """
-
-        def marked(tx: Tx) -> T:
-            tx.change(_MARK, ("store.synced", "1"))
-            return work(tx)
-
-        return self.write_now(marked)
+    def sync(self) -> None:
+        """Have everything noted before on disk when this returns."""
+        if self._worker is not None:
+            return self._worker.call(self.database.sync)
+        return self.database.sync()
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """What `work` finds in one consistent state of the database. Statements that write are not for it."""
