@@ -1,6 +1,6 @@
 """`make bench-durability`: what a durable append, a resume and a replay cost; fails when a goal is missed.
 
-An append is one event, chained to the last and committed with `synchronous=FULL`, as the runtime writes it; its floor
+An append is one event, chained to the last and committed and synced, as the runtime writes it; its floor
 is a bare write of the same size with fsync, on the same disk, in turns. A resume is `ooda runs resume` as a process
 of its own, from its start to the request that reaches the model's provider, on a run that was killed (kill -9) while
 it waited for a reply; a replay is `ooda runs replay` from start to end. Neither starts a sandbox.
