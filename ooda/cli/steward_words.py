@@ -19,6 +19,7 @@ def steward_commands(commands: Any) -> None:
     _control(steward)
     _undo(steward)
     _base(steward)
+    _learnt(steward)
     _service(steward)
 
 
@@ -114,6 +115,17 @@ def _base(steward: Any) -> None:
     made.add_argument("--by", default="1h", metavar="TIME", help="how much longer (default 1h)")
     _mode(made, is_acting=True)
     _pass_output(made)
+
+
+def _learnt(steward: Any) -> None:
+    made = leaf(
+        steward, "predict", "steward_learnt:predict", "good stop times learnt from past use, with their error shown"
+    )
+    _user(made)
+    _report_output(made)
+    made = leaf(steward, "savings", "steward_learnt:savings", "what stopping saved: hours, and money where prices are")
+    made.add_argument("--since", default="30d", metavar="TIME", help="how far back (default 30d)")
+    _report_output(made)
 
 
 def _service(steward: Any) -> None:
