@@ -18,6 +18,7 @@ from ooda.api.budgets import fallback_prices, no_door_yet, price_of, run_scopes,
 from ooda.api.chat import first_write_asks
 from ooda.api.compare import comparing, replay_model
 from ooda.api.enclosure import Enclosure
+from ooda.api.health import DegradableBudget, Health
 from ooda.api.hooks import HookRunner, hooks_for
 from ooda.api.kinds import RunKind, kind_of
 from ooda.api.lease import held_lease
@@ -25,7 +26,7 @@ from ooda.api.request import Launch
 from ooda.api.runs import entries_of, intent_of
 from ooda.api.session import Session
 from ooda.api.snapshots import WorkspaceSnapshots
-from ooda.api.standing import Registered, conduct_recorder, register, tell_shared
+from ooda.api.standing import Registered, conduct_recorder, tell_shared
 from ooda.config import model_environ
 from ooda.engines.local import Ending, LocalEngine, PutBack
 from ooda.engines.world import LocalWorld
@@ -35,7 +36,7 @@ from ooda.governance.audit import append as append_audit
 from ooda.governance.gate import Gate
 from ooda.governance.model_door import ModelDoor
 from ooda.governance.model_spending import SharedBudget
-from ooda.governance.operations import operation_named
+from ooda.governance.operations import Operation, operation_named
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.prices import PriceRow
 from ooda.governance.recorder import Recorder
@@ -75,6 +76,7 @@ class Live:
         door: ModelDoor,
         sandbox: Sandbox,
         hooks: HookRunner | None = None,
+        health: Health | None = None,
     ) -> None:
         self.launch = launch
         self.session = session
@@ -85,6 +87,7 @@ class Live:
         self._world = world
         self._door = door
         self._hooks = hooks
+        self.health = health
         self._turn_end: asyncio.Task[None] | None = None
 
     @property
@@ -179,7 +182,8 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
     kind = kind_of(session, launch, run, secrets)
     access = launch.access or _model(session, launch, kind)
     prices = _prices(session, kind, access)
-    agent = await register(session, kind.agent.name)
+    health = Health(session, run, kind.agent.name, launch.watch.on_governance)
+    agent = await health.registered()
     for folder in (session.places.runs, places.folder, places.workspace, places.spool):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with (
@@ -187,7 +191,10 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
         shared_budget(session) as shared,
         await _sandbox(session, launch, kind, run, secrets) as sandbox,
     ):
-        live = _assemble(session, launch, kind, run, agent, access, prices, shared, sandbox, keeper.lease)
+        health.redis = shared
+        governed = session.settings.governance
+        budget = DegradableBudget(session, health, shared) if shared or governed.supabase_url is not None else None
+        live = _assemble(session, launch, kind, run, agent, health, access, prices, budget, sandbox, keeper.lease)
         keeper.tell(live.engine.lose)
         session.open_runs += 1
         try:
@@ -212,6 +219,7 @@ def _assemble(
     kind: RunKind,
     run: str,
     agent: Registered,
+    health: Health,
     access: ModelAccess,
     prices: Mapping[str, PriceRow],
     shared: SharedBudget | None,
@@ -230,7 +238,7 @@ def _assemble(
         fence=lease.fence,
         heard=launch.watch.heard,
         is_alone=lambda: session.open_runs == 1 and not session.store.is_remote,
-        ended=conduct_recorder(session, agent, kind.topic, _is_checked),
+        ended=conduct_recorder(session, agent, kind.topic, _is_checked, lambda: health.was_degraded),
     )
     if launch.run:
         recorder.load()
@@ -250,6 +258,8 @@ def _assemble(
     toolbox = BoundToolbox(kind.tools, room)
     hooks = hooks_for(session, run, kind.agent.name, kind.workspace)
     policy = _policy(session, launch, kind, run, agent, hooks)
+    if health.outage is not None and health.policy == "unconstrained":
+        policy = msgspec.structs.replace(policy, grants=frozenset(Operation))
     snapshots = WorkspaceSnapshots(kind.git, is_owned=kind.target is not None) if kind.git is not None else None
     gate = Gate(
         recorder=recorder,
@@ -260,6 +270,7 @@ def _assemble(
         hooks=(first_write_asks(recorder),) if kind.asks_first_write else (),
         workspace=snapshots,
         programs=hooks,
+        reachable=health.refusal,
     )
     replay = access if isinstance(access, ReplayModel) else None
     door = ModelDoor(
@@ -298,7 +309,7 @@ def _assemble(
         person=launch.person,
         undo=undo if snapshots is not None else None,
     )
-    return Live(launch, session, kind, recorder, engine, world, door, sandbox, hooks)
+    return Live(launch, session, kind, recorder, engine, world, door, sandbox, hooks, health)
 
 
 def task_label(session: Session, launch: Launch) -> Label:

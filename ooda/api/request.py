@@ -23,6 +23,8 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     """Streamed text of the model."""
     on_attempt: Callable[[Attempt], None] | None = None
     """Failed attempts at a model call."""
+    on_governance: Callable[[str], None] = lambda text: None
+    """What people must see when governance cannot be reached."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):

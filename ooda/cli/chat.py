@@ -122,6 +122,7 @@ class _Chat:
                 heard=talker.heard,
                 on_piece=talker.piece if settings.chat.stream else None,
                 on_attempt=talker.attempted,
+                on_governance=lambda text: print(self._style(text, "yellow"), flush=True),
             ),
         )
         async with opened(self._session, launch) as live:

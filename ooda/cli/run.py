@@ -138,7 +138,7 @@ def carry(
         limits=limits,
         cassette=cassette,
         person=TerminalPerson(session.user, style) if attended else None,
-        watch=Watch(heard=heard, on_attempt=progress.attempted if progress else None),
+        watch=Watch(heard=heard, on_attempt=progress.attempted if progress else None, on_governance=_warn),
     )
     if cassette is not None and not args.quiet:
         print("The model's replies come from a cassette; everything else is real.", file=sys.stderr)
@@ -148,6 +148,11 @@ def carry(
     deliver_at_end(session, live.run, quiet=args.quiet)
     _finish(session, args, live.kind, ending)
     return EXIT[ending.status]
+
+
+def _warn(text: str) -> None:
+    """What people must see even where nothing else is shown."""
+    print(text, file=sys.stderr, flush=True)
 
 
 async def _carry(session: Session, launch: Launch, progress: Progress | None) -> tuple[Live, Ending]:

@@ -159,7 +159,13 @@ class GovernanceSettings(Room):
         "lower",
     )
     degraded: Literal["fail_closed", "sandbox_only", "unconstrained"] = _setting(
-        "fail_closed", "What runs while governance cannot be reached."
+        "fail_closed", "What runs while governance (Redis, Supabase) cannot be reached."
+    )
+    degraded_unconstrained: bool = _setting(
+        False, "Confirms `degraded = unconstrained`; refused where a production credential is set."
+    )
+    degraded_usd: Usd = _setting(
+        Decimal("0.50"), "Money for a day of `degraded = sandbox_only`.", "lower", gt=0, le=1_000_000
     )
     approval_timeout: Seconds = _setting(
         900, "How long a question to a person stands; then it is refused.", "lower", ge=1, le=604_800
@@ -173,6 +179,11 @@ class GovernanceSettings(Room):
     redis_prefix: Line = _setting("ooda", "Start of all keys on that server; with another one nothing is shared.")
     supabase_url: BaseUrl | None = _setting(None, "Supabase project for reputation; off if unset.")
     supabase_service_role_key: Key = _secret("Service role key of that project.")
+
+    @property
+    def degraded_nano(self) -> int:
+        """`degraded_usd` in nano-USD."""
+        return usd_to_nano(self.degraded_usd)
 
 
 class RedactionSettings(Room):

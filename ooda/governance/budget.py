@@ -35,7 +35,7 @@ __all__ = [
 LARGEST = 2**53 - 1
 """The largest amount or cap: 9.0 million USD in nano-USD, exact in Redis and JSON too, where numbers are doubles."""
 
-ScopeKind = Literal["global", "company", "project", "agent", "task", "run"]
+ScopeKind = Literal["global", "company", "project", "agent", "task", "run", "degraded"]
 State = Literal["held", "sent", "settled", "released", "expired"]
 Measure = Literal["cost_nano", "tokens"]
 
@@ -48,7 +48,8 @@ class Cap(msgspec.Struct, frozen=True):
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Somebody's purse: the whole installation, a company, a project, an agent, a task, or a run and its children."""
+    """Somebody's purse: the whole installation, a company, a project, an agent, a task, a run and its children, or what
+    may be spent in a day while governance cannot be reached."""
 
     kind: ScopeKind
     id: str = ""

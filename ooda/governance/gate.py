@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol, assert_never
 
 import msgspec
@@ -50,10 +50,13 @@ from ooda.runtime.decide import Situation
 from ooda.runtime.state import OpenCall
 from ooda.store import Tx, approvals
 
-__all__ = ["Gate", "Hook", "KeepsOutput", "KeepsWorkspace"]
+__all__ = ["Gate", "Hook", "KeepsOutput", "KeepsWorkspace", "Reachable"]
 
 Hook = Callable[[ProposedCall, Tool, Parsed], Refused | NeedsApproval | None]
 """Runs after permission; may only tighten: None leaves the decision as it is."""
+
+Reachable = Callable[[Operation, Effect], Awaitable[str]]
+"""Asked right before an effect: why it may not begin now, since governance cannot be reached; empty when it may."""
 
 _NANO = 1_000_000_000
 _BEFORE: tuple[HookEvent, ...] = ("PreToolUse", "PermissionRequest")
@@ -97,6 +100,7 @@ class Gate:
         hooks: tuple[Hook, ...] = (),
         workspace: KeepsWorkspace | None = None,
         programs: Hooks | None = None,
+        reachable: Reachable | None = None,
     ) -> None:
         self.recorder = recorder
         self.policy = policy
@@ -110,6 +114,7 @@ class Gate:
         """Writes with a notice what is delivered of it."""
         self._told: set[str] = set()
         self._programs = programs
+        self._reachable = reachable
         self._said: dict[str, tuple[str, HookSaid]] = {}
         """What the operator's hooks said to a call, with its arguments: asked before it is decided."""
 
@@ -436,10 +441,18 @@ class Gate:
             raise RefusedError(f"the intent of `{grant.tool}` is not in the journal; pass the call through the gate")
         if grant.effect != "pure":  # paused since the intent, this process may have lost the run
             self.recorder.check_fence()
+        if self._reachable is not None and (why := await self._reachable(tool.operation, tool.effect)):
+            return self._not_now(grant, why)
         started_ns = self.recorder.clock.now_ns()
         outcome = await self._withheld(tool, grant, allowed.parsed, await self._effect(tool, grant, allowed.parsed))
         returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)
         return Intent(returned, outcome.label, also=lambda tx: self._audit("return", grant.tool, returned.status, ""))
+
+    def _not_now(self, grant: Grant, why: str) -> Intent:
+        """The result of a call that was allowed, and whose effect may not begin any more."""
+        text = f"`{grant.tool}` was not carried out: {why}."
+        returned = self._returned(grant, ToolOutcome(status="error", text=text, label=TOOL), 0)
+        return Intent(returned, TOOL, also=lambda tx: self._audit("refuse", grant.tool, "degraded", why))
 
     async def _withheld(self, tool: Tool, grant: Grant, parsed: Parsed, outcome: ToolOutcome) -> ToolOutcome:
         """The outcome, or a hook's word in place of its text: what was done is done, and the model need not read it."""

@@ -258,6 +258,16 @@ class RedisBudget:
         members = await self._guarded("list its holds", lambda: self._client.smembers(self._script.open_holds))
         return await self._close({self._script.key_of(member) for member in members})
 
+    async def ping(self) -> None:
+        """Ask whether the server is there.
+
+        Raises:
+            IntegrationError: it is not, takes too long, or answers something else.
+        """
+        answer = await self._guarded("answer", lambda: self._client.ping())
+        if answer is not True:
+            raise _down("answer", f"it answered {answer!r}")
+
     async def close(self) -> None:
         """Let go of the connection."""
         await self._client.aclose()

@@ -15,11 +15,12 @@ from random import random
 import msgspec
 from pydantic import SecretStr
 
+from ooda.api.health import Health
 from ooda.api.hooks import HookRunner, hooks_for
 from ooda.api.kinds import agent_for
 from ooda.api.lease import held_lease
 from ooda.api.session import Session
-from ooda.api.standing import Registered, conduct_recorder, register, tell_shared
+from ooda.api.standing import Registered, conduct_recorder, tell_shared
 from ooda.api.steward.desk import FleetDesk
 from ooda.api.steward.gather import Connections, Gatherer
 from ooda.config import Settings
@@ -180,9 +181,10 @@ async def opened_pass(session: Session, loaded: LoadedTask, options: PassOptions
         )
         if not task.dry_run:
             await stack.enter_async_context(held_lease(session, deployment_lease(client.url)))
-        agent = await register(session, task.kind)
+        health = Health(session, run, task.kind)
+        agent = await health.registered()
         keeper = await stack.enter_async_context(held_lease(session, run))
-        opened = _assembled(session, loaded, task, client, options, run, agent, keeper.lease.fence)
+        opened = _assembled(session, loaded, task, client, options, run, agent, health, keeper.lease.fence)
         keeper.tell(opened.engine.lose)
         session.open_runs += 1
         try:
@@ -201,6 +203,7 @@ def _assembled(
     options: PassOptions,
     run: str,
     registered: Registered,
+    health: Health,
     fence: int,
 ) -> Pass:
     settings, agent = session.settings, agent_for(session.settings, task)
@@ -215,7 +218,7 @@ def _assembled(
         heard=options.heard,
         is_alone=lambda: session.open_runs == 1 and not session.store.is_remote,
         # No model decides here: Coder's own word that a build is done is the check.
-        ended=conduct_recorder(session, registered, topic, lambda state: not task.dry_run),
+        ended=conduct_recorder(session, registered, topic, lambda state: not task.dry_run, lambda: health.was_degraded),
     )
     if options.run:
         recorder.load()
@@ -260,6 +263,7 @@ def _assembled(
         outputs=spool,
         hooks=(_blast_radius(settings, desk),),
         programs=hooks,
+        reachable=health.refusal,
     )
     world = PolicyWorld(recorder, topic)
     gate.notice = world.enqueue
