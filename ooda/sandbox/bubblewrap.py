@@ -20,7 +20,7 @@ from ooda.sandbox.bubblewrap_root import Root, default_root, image_root
 from ooda.sandbox.cgroups import Cgroup, create_cgroup
 from ooda.sandbox.client import HelperClient
 from ooda.sandbox.finishing import finished
-from ooda.sandbox.launch import guest_command, guest_folder, say_hello
+from ooda.sandbox.launch import disk_quota, guest_command, guest_folder, say_hello
 from ooda.sandbox.protocol import SandboxReport, SandboxSpec
 from ooda.sandbox.root import GUEST, HOME, STATE_DIR
 from ooda.sandbox.session import OpenSandbox
@@ -111,7 +111,8 @@ async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program
     except BaseException:
         await asyncio.shield(client.close())
         raise
-    missing = [*greeting.missing, "disk-quota"]
+    disk = disk_quota(spec)
+    missing = [*greeting.missing, *([] if disk.is_hard else ["disk-quota"])]
     if cgroup is None:
         missing.append("cgroup")
     report = SandboxReport(
@@ -120,6 +121,7 @@ async def open_bubblewrap(spec: SandboxSpec, site: Site, wall: SiteWall, program
         digest=root.digest,
         probes=(),
         missing=tuple(missing),
+        disk=disk,
         ready_ms=int((time.monotonic() - began) * 1000),
     )
     return OpenSandbox(site.name, client, wall, report, spec.spool, site.lent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ooda.sandbox.protocol import SandboxLimits
@@ -21,6 +22,7 @@ CPU_SHARES = 1024
 """A whole sandbox weighs as much as one ordinary process when the CPU is contended. Less would protect the
 machine more, but helper and commands share the weight: at 256, on a machine with five busy processes, the last
 of 190 was gone 1.5 s after a time-out and `true` took 24 ms."""
+_PROC = Path("/proc/self")
 _V1_CONTROLLERS = ("memory", "pids", "cpu")
 _REMOVE_S = 2.0
 
@@ -37,14 +39,21 @@ class Cgroup:
         return [str(folder / "cgroup.procs") for folder in self.folders]
 
 
-def planned_cgroups(name: str) -> list[Path]:
+def planned_cgroups(name: str, proc: Path = _PROC) -> list[Path]:
     """Every folder that `create_cgroup` might make for `name`: to be recorded before the first is made."""
-    return list(_v1_folders(name).values()) + _v2_folders(name)
+    return list(_v1_folders(name, proc).values()) + _v2_folders(name, proc)
 
 
-def create_cgroup(name: str, limits: SandboxLimits) -> Cgroup | None:
-    """A cgroup with the limits' memory, process and CPU caps, None where this process may not make one."""
-    return _create_v1(_v1_folders(name), limits) or _create_v2(_v2_folders(name), limits)
+def create_cgroup(
+    name: str, limits: SandboxLimits, proc: Path = _PROC, make: Callable[[Path], None] = Path.mkdir
+) -> Cgroup | None:
+    """A cgroup with the limits' memory, process and CPU caps, None where this process may not make one.
+
+    Args:
+        proc: where the files `mountinfo` and `cgroup` of this process are.
+        make: makes a group's folder, in which the kernel then shows the files of its controllers.
+    """
+    return _create_v1(_v1_folders(name, proc), limits, make) or _create_v2(_v2_folders(name, proc), limits, make)
 
 
 def remove_cgroups(folders: list[Path]) -> None:
@@ -66,15 +75,19 @@ def remove_cgroups(folders: list[Path]) -> None:
 
 def _kill(folder: Path) -> None:
     with contextlib.suppress(OSError):
+        if (folder / "cgroup.kill").exists():  # unified hierarchy, kernel 5.14: nothing can fork its way out
+            (folder / "cgroup.kill").write_text("1")
+            return
+    with contextlib.suppress(OSError):
         for pid in (folder / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), 9)
 
 
-def _mounts() -> list[tuple[str, str, str, set[str]]]:
+def _mounts(proc: Path) -> list[tuple[str, str, str, set[str]]]:
     """Cgroup mounts: (file system, root inside the hierarchy, mount point, super options)."""
     found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in (proc / "mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         fields, (kind, _, options) = left.split(), right.split(" ", 2)
         if kind in ("cgroup", "cgroup2"):
@@ -82,10 +95,10 @@ def _mounts() -> list[tuple[str, str, str, set[str]]]:
     return found
 
 
-def _own_paths() -> dict[str, str]:
+def _own_paths(proc: Path) -> dict[str, str]:
     """This process's place per controller; the unified hierarchy under the empty name."""
     places = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in (proc / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             places[controller] = path
@@ -101,9 +114,9 @@ def _place(root: str, point: str, path: str) -> Path | None:
     return Path(point + path)
 
 
-def _v1_folders(name: str) -> dict[str, Path]:
+def _v1_folders(name: str, proc: Path) -> dict[str, Path]:
     """Controller -> folder, for the three we use; empty unless all three have a hierarchy of their own."""
-    own, mounts = _own_paths(), _mounts()
+    own, mounts = _own_paths(proc), _mounts(proc)
     folders = {}
     for controller in _V1_CONTROLLERS:
         mount = next((m for m in mounts if m[0] == "cgroup" and controller in m[3]), None)
@@ -114,14 +127,17 @@ def _v1_folders(name: str) -> dict[str, Path]:
     return folders
 
 
-def _v2_folders(name: str) -> list[Path]:
-    """Below our own cgroup or, where that may have no children with controllers, beside it (as systemd delegates)."""
-    mount = next((m for m in _mounts() if m[0] == "cgroup2"), None)
-    own = None if mount is None else _place(mount[1], mount[2], _own_paths().get("", "/"))
-    return [] if own is None else [own / name, own.parent / name]
+def _v2_folders(name: str, proc: Path) -> list[Path]:
+    """Below our own cgroup or, where that may have no children with controllers, beside it (as systemd delegates).
+    What is beside the root of the hierarchy is no cgroup."""
+    mount = next((m for m in _mounts(proc) if m[0] == "cgroup2"), None)
+    own = None if mount is None else _place(mount[1], mount[2], _own_paths(proc).get("", "/"))
+    if mount is None or own is None:
+        return []
+    return [own / name] if own == Path(mount[2]) else [own / name, own.parent / name]
 
 
-def _create_v1(folders: dict[str, Path], limits: SandboxLimits) -> Cgroup | None:
+def _create_v1(folders: dict[str, Path], limits: SandboxLimits, make: Callable[[Path], None]) -> Cgroup | None:
     if not folders:
         return None
     values = {
@@ -133,7 +149,7 @@ def _create_v1(folders: dict[str, Path], limits: SandboxLimits) -> Cgroup | None
     try:
         for controller, folder in folders.items():
             if folder not in made:  # two controllers may share a hierarchy
-                folder.mkdir()
+                make(folder)
                 made.append(folder)
             for name, value in values[controller].items():
                 file = folder / f"{controller}.{name}"
@@ -145,12 +161,15 @@ def _create_v1(folders: dict[str, Path], limits: SandboxLimits) -> Cgroup | None
     return Cgroup(made)
 
 
-def _create_v2(folders: list[Path], limits: SandboxLimits) -> Cgroup | None:
+def _create_v2(folders: list[Path], limits: SandboxLimits, make: Callable[[Path], None]) -> Cgroup | None:
     for folder in folders:
         with contextlib.suppress(OSError):
             (folder.parent / "cgroup.subtree_control").write_text("+memory +pids +cpu")
         try:
-            folder.mkdir()
+            make(folder)
+            for name in ("memory.max", "pids.max", "cpu.max"):
+                if not (folder / name).exists():
+                    raise FileNotFoundError(f"the controller of {name} is not delegated to {folder.parent}")
             (folder / "memory.max").write_text(str(limits.memory_bytes))
             if (folder / "memory.swap.max").exists():
                 (folder / "memory.swap.max").write_text("0")

@@ -22,7 +22,7 @@ from ooda.sandbox.cgroups import CPU_PERIOD_US, CPU_SHARES
 from ooda.sandbox.client import HelperClient
 from ooda.sandbox.engine import Engine, socket_path
 from ooda.sandbox.finishing import finished
-from ooda.sandbox.launch import guest_command, guest_folder, say_hello
+from ooda.sandbox.launch import disk_quota, guest_command, guest_folder, say_hello
 from ooda.sandbox.ownership import Owner
 from ooda.sandbox.protocol import Bind, SandboxReport, SandboxSpec
 from ooda.sandbox.root import (
@@ -161,12 +161,14 @@ async def open_docker(spec: SandboxSpec, site: Site, wall: SiteWall, engine: Eng
         except BaseException:
             await asyncio.shield(client.close())
             raise
+    disk = disk_quota(spec)
     report = SandboxReport(
         backend="docker",
         image=image.name,
         digest=image.digest,
         probes=(),
-        missing=(*greeting.missing, "disk-quota"),
+        missing=greeting.missing if disk.is_hard else (*greeting.missing, "disk-quota"),
+        disk=disk,
         ready_ms=int((time.monotonic() - began) * 1000),
     )
     return OpenSandbox(site.name, client, wall, report, spec.spool, site.lent)

@@ -4,16 +4,17 @@ finds the same directories, limits and variables.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
 
 from ooda.sandbox.client import HelperClient
-from ooda.sandbox.protocol import SandboxSpec
+from ooda.sandbox.protocol import DiskQuota, SandboxSpec
 from ooda.sandbox.root import EGRESS_SOCKET, GUEST, HOME, STATE_DIR
 from ooda.sandbox.site import Site
 
-__all__ = ["Greeting", "guest_command", "guest_folder", "say_hello"]
+__all__ = ["Greeting", "disk_quota", "guest_command", "guest_folder", "say_hello"]
 
 _HELLO_S = 20.0
 _GUEST_PARENT = GUEST.rsplit("/", 1)[0]
@@ -28,6 +29,15 @@ class Greeting(msgspec.Struct, frozen=True):
     machine: str
     kernel: str
     landlock: int
+
+
+def disk_quota(spec: SandboxSpec) -> DiskQuota:
+    """What bounds the workspace: its own file system where it has one of that size, else the helper's watch."""
+    limit, workspace = spec.limits.disk_bytes, spec.workspace
+    facts = os.statvfs(workspace)
+    size = facts.f_blocks * facts.f_frsize
+    is_own = workspace.stat().st_dev != workspace.parent.stat().st_dev
+    return DiskQuota(size, is_hard=True) if is_own and size <= limit else DiskQuota(limit)
 
 
 def guest_folder() -> str:

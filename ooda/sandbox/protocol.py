@@ -17,6 +17,7 @@ import msgspec
 __all__ = [
     "Bind",
     "Credential",
+    "DiskQuota",
     "Entry",
     "ExecResult",
     "FileData",
@@ -207,6 +208,7 @@ class Stats(msgspec.Struct, frozen=True):
     processes: int
     memory_bytes: int | None
     workspace_bytes: int | None
+    workspace_limit_bytes: int | None = None
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -219,6 +221,15 @@ class Probe(msgspec.Struct, frozen=True):
     """The command or setting that mends it; empty when there is none."""
 
 
+class DiskQuota(msgspec.Struct, frozen=True):
+    """What bounds the workspace's size."""
+
+    bytes: int
+    is_hard: bool = False
+    """The workspace is a file system of its own that is no larger; otherwise its size is watched, which a command can
+    outrun for a quarter of a second, and file tools cannot."""
+
+
 class SandboxReport(msgspec.Struct, frozen=True, kw_only=True):
     """What stands around the commands of a run: written to its journal."""
 
@@ -229,6 +240,7 @@ class SandboxReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     """Protections this machine could not give, by name (for example `cgroup`)."""
     ready_ms: int = 0
+    disk: DiskQuota | None = None
 
 
 class Sandbox(Protocol):

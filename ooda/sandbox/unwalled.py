@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ooda.sandbox.bubblewrap import ProcessChannel
 from ooda.sandbox.client import HelperClient
-from ooda.sandbox.launch import guest_command, guest_folder, say_hello
+from ooda.sandbox.launch import disk_quota, guest_command, guest_folder, say_hello
 from ooda.sandbox.protocol import SandboxReport, SandboxSpec
 from ooda.sandbox.session import OpenSandbox
 from ooda.sandbox.site import Site, SiteWall
@@ -87,6 +87,7 @@ async def open_unwalled(spec: SandboxSpec, site: Site, wall: SiteWall) -> OpenSa
         digest="",
         probes=(),
         missing=(*_MISSING, *greeting.missing),
+        disk=disk_quota(spec),
         ready_ms=int((time.monotonic() - began) * 1000),
     )
     return OpenSandbox(site.name, client, wall, report, spec.spool)

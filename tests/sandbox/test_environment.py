@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
 import os
 import shutil
+import tarfile
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
@@ -50,6 +57,105 @@ async def test_a_failing_setup_leaves_nothing_and_says_why(spec, tmp_path):
         await prepare_environment(spec, ["true", "echo almost; exit 3", "echo never"], cache_dir=tmp_path / "cache")
     assert caught.value.exit_code == 3
     assert list((tmp_path / "cache" / "environments").iterdir()) == []
+
+
+def _wheel() -> bytes:
+    """A package of one module, as pip takes it."""
+    info = "tinything-1.2.dist-info"
+    files = {
+        "tinything.py": "version = '1.2'\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tinything\nVersion: 1.2\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+def _tarball() -> bytes:
+    """A package of one module, as npm takes it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, text in {
+            "package.json": '{"name": "tiny-odd", "version": "1.0.0", "main": "odd.js"}',
+            "odd.js": "module.exports = n => n % 2 === 1\n",
+        }.items():
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def registry():
+    """A registry on loopback with one package for pip and one for npm; gives its port and what was fetched."""
+    wheel, tarball, fetched = _wheel(), _tarball(), []
+    pages = {
+        "/simple/tinything/": ("text/html", b'<a href="../../files/tinything-1.2-py3-none-any.whl">wheel</a>'),
+        "/files/tinything-1.2-py3-none-any.whl": ("application/zip", wheel),
+        "/tiny-odd/-/tiny-odd-1.0.0.tgz": ("application/octet-stream", tarball),
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, body = pages.get(self.path, ("", b""))
+            if body:
+                fetched.append(self.path)
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", kind or "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1], fetched, tarball
+    server.shutdown()
+    server.server_close()
+
+
+async def test_packages_are_installed_from_a_listed_registry(spec, cache_dir, tmp_path, registry):
+    """`pip install` and `npm ci` through the allow-list, with nothing listed but one registry on loopback, and used by
+    a run without any network. (`test_real_registries_are_installed_from` does it with the public ones.)"""
+    port, fetched, tarball = registry
+    here, npm = f"http://127.0.0.1:{port}", shutil.which("npm") is not None
+    (spec.workspace / "requirements.txt").write_text("tinything==1.2\n")
+    setup = [
+        "python3 -m venv /environment",
+        f"pip install -q --no-cache-dir --index-url {here}/simple -r requirements.txt",
+        "! pip download -q --no-deps --retries 0 --index-url https://pypi.invalid/simple tinything",
+    ]
+    if npm:
+        integrity = "sha512-" + base64.b64encode(hashlib.sha512(tarball).digest()).decode()
+        locked = {"version": "1.0.0", "resolved": f"{here}/tiny-odd/-/tiny-odd-1.0.0.tgz", "integrity": integrity}
+        package = {"name": "x", "version": "1.0.0", "dependencies": {"tiny-odd": "1.0.0"}}
+        lock = {**package, "lockfileVersion": 3, "packages": {"": package, "node_modules/tiny-odd": locked}}
+        (spec.workspace / "package.json").write_text(json.dumps(package))
+        (spec.workspace / "package-lock.json").write_text(json.dumps(lock))
+        (spec.workspace / ".npmrc").write_text(f"registry={here}/\naudit=false\nfund=false\n")
+        setup.append("npm ci --silent")
+    online = msgspec.structs.replace(spec, network=Network((f"127.0.0.1:{port}",)))
+    decisions = []
+    environment = await prepare_environment(
+        online, setup, cache_dir=tmp_path / "cache", audit=lambda what, facts: decisions.append((what, facts))
+    )
+    later = msgspec.structs.replace(spec, binds=environment.binds, env=dict(environment.env))
+    async with await open_sandbox(later, cache_dir=cache_dir) as sandbox:
+        result = await sandbox.exec("python -c 'import tinything; print(tinything.version)'")
+        assert result.output.head == "1.2\n", result
+        if npm:
+            result = await sandbox.exec("mkdir -p src; cd src; node -e 'console.log(require(\"tiny-odd\")(3))'")
+            assert result.output.head == "true\n", result
+    assert len(set(fetched)) == (3 if npm else 2)
+    asked = {(facts["host"], facts["decision"]) for what, facts in decisions if what == "sandbox.egress"}
+    assert asked >= {("127.0.0.1", "allowed"), ("pypi.invalid", "refused")}
+    assert {host for host, decision in asked if decision == "allowed"} == {"127.0.0.1"}
 
 
 @pytest.mark.soak

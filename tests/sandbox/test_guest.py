@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import platform
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from ooda.sandbox.guest.frames import MAX_FRAME_BYTES, Decoder, FrameError, GuestError, encode, failure, reply
 from ooda.sandbox.guest.output import Keeper, clean
-from ooda.sandbox.guest.seccomp import _X86_64, build_filter
+from ooda.sandbox.guest.seccomp import _AARCH64, _COMMON_ABSENT, _COMMON_DENIED, _MACHINES, _X86_64, build_filter
 from ooda.sandbox.guest.shell import ShellState, parse_exports, read_state, shell_text
 from ooda.sandbox.launch import guest_folder
 
@@ -208,6 +209,29 @@ def test_the_filters_numbers_are_this_kernels():
         pytest.skip("no C preprocessor here")
     pairs = [line.split() for line in said.splitlines() if line.startswith("v_")]
     assert {name[2:]: number for name, number in pairs} == {name: str(number) for name, number in _X86_64.items()}
+
+
+def test_the_filters_numbers_for_aarch64_are_the_kernels():
+    """aarch64 uses the kernel's generic table, whose header is the same on every machine."""
+    header = Path("/usr/include/asm-generic/unistd.h")
+    if not header.exists():
+        pytest.skip("the kernel's headers are not installed; as root on Debian: apt-get install -y linux-libc-dev")
+    defined = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", header.read_text()))
+    new = set(_COMMON_DENIED) - set(defined)  # newer than the headers: numbers since 403 are the same everywhere
+    assert new <= {"open_tree_attr"}
+    wanted = {**_AARCH64, **_COMMON_DENIED, **_COMMON_ABSENT}
+    assert {name: int(defined[name]) for name in wanted if name not in new} == {
+        name: number for name, number in wanted.items() if name not in new
+    }
+    # Those the table names by number alone: clone, socket, ioctl, sched_setaffinity, and the calls with a mode.
+    by_number = {int(number): name for name, number in defined.items()}
+    _, _, clone, socket_, ioctl, affinity, modes, opens = _MACHINES["aarch64"]
+    assert [by_number[number] for number in (clone, socket_, ioctl, affinity)] == [
+        "clone", "socket", "ioctl", "sched_setaffinity"
+    ]  # fmt: skip
+    known = {number: by_number.get(number) for number in (*modes, *opens)}
+    assert known == {52: "fchmod", 53: "fchmodat", 452: by_number.get(452), 33: "mknodat", 56: "openat"}
+    assert by_number.get(452, "fchmodat2") == "fchmodat2"
 
 
 async def test_an_unknown_operation_is_a_typed_refusal(backend, opener):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from ooda.errors import ToolFailedError
 from ooda.sandbox import SandboxLimits
+from ooda.sandbox.protocol import DiskQuota
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -73,6 +79,74 @@ async def test_a_workspace_that_outgrows_its_quota_ends_the_command(small, how):
         assert "disk-quota" in opened.sandbox.report.missing
         assert await opened.sh("cd /workspace; chmod -R u+rwx .; rm -rf ./*; echo cleaned") == "cleaned\n"
         await opened.sandbox.write("again", b"1")
+
+
+async def test_file_tools_are_under_the_quota_at_once(small):
+    """No command need run for it: the write that would pass the quota is refused, and what shrinks it is not."""
+    async with small() as opened:
+        for number in range(46):
+            await opened.sandbox.write(f"part-{number}", bytes(MIB))
+        with pytest.raises(ToolFailedError, match="left of its quota"):
+            await opened.sandbox.write("part-46", bytes(3 * MIB))
+        stats = await opened.sandbox.stats()
+        assert stats.workspace_bytes <= stats.workspace_limit_bytes == 48 * MIB
+        with pytest.raises(ToolFailedError, match="left of its quota"):
+            await opened.sandbox.write("part-0", bytes(6 * MIB))
+        known = hashlib.sha256(bytes(MIB)).hexdigest()
+        with pytest.raises(ToolFailedError, match="left of its quota"):
+            await opened.sandbox.write("part-0", bytes(6 * MIB), sha256=known)
+        await opened.sandbox.write("part-0", b"short")
+        await opened.sh("rm part-1 part-2 part-3")
+        await opened.sandbox.write("again", bytes(2 * MIB))
+
+
+async def test_what_a_command_wrote_counts_for_the_next_file(small):
+    """The bound follows what commands do, up and down, and empty files are not free."""
+    async with small() as opened:
+        await opened.sh("head -c 40000000 /dev/zero > big")
+        with pytest.raises(ToolFailedError, match="left of its quota"):
+            await opened.sandbox.write("more", bytes(12 * MIB))
+        await opened.sh("rm big; mkdir many; cd many; seq 1 11000 | xargs touch; cd ..")
+        with pytest.raises(ToolFailedError, match="left of its quota"):
+            await opened.sandbox.write("more", bytes(6 * MIB))
+        await opened.sh("rm -rf many")
+        await opened.sandbox.write("more", bytes(6 * MIB))
+
+
+async def test_many_writes_at_once_do_not_pass_the_quota_together(small):
+    """Each counts from the moment it is let through."""
+    async with small() as opened:
+        outcomes = await asyncio.gather(
+            *(opened.sandbox.write(f"file-{number}", bytes(2 * MIB)) for number in range(40)), return_exceptions=True
+        )
+        assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) <= 24
+        assert (await opened.sandbox.stats()).workspace_bytes <= 48 * MIB
+
+
+async def test_the_report_names_the_quota(small):
+    """What bounds the workspace, and that a watched bound is not a hard one."""
+    async with small() as opened:
+        assert opened.sandbox.report.disk == DiskQuota(48 * MIB)
+        assert "disk-quota" in opened.sandbox.report.missing
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+async def test_a_workspace_on_a_file_system_of_its_own_has_a_hard_quota(small, tmp_path):
+    """Nothing outruns it, and the report says so."""
+    workspace = tmp_path / "mounted"
+    workspace.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(workspace)], check=True)
+    try:
+        async with small(workspace=workspace) as opened:
+            assert opened.sandbox.report.disk == DiskQuota(32 * MIB, is_hard=True)
+            assert "disk-quota" not in opened.sandbox.report.missing
+            result = await opened.sandbox.exec("head -c 100000000 /dev/zero > fill")
+            assert "No space left" in result.output.head
+            with pytest.raises(ToolFailedError, match="no space left"):
+                await opened.sandbox.write("more", bytes(2 * MIB))
+            await opened.sh("rm fill; echo fine > note")
+    finally:
+        subprocess.run(["umount", str(workspace)], check=True)
 
 
 async def test_a_single_file_has_a_largest_size(small):

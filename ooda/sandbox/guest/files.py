@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from .frames import GuestError
+from .measure import BLOCK_BYTES
 
 __all__ = ["Workspace", "display"]
 
@@ -27,7 +30,8 @@ _MAX_DEPTH = 100
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY = ".ooda-write-"
 _EXCHANGE = 2  # RENAME_EXCHANGE
-_AT_FDCWD = -100
+_WRITER_S, _WRITER_RETRY_S = 0.2, 0.002
+"""How long an edit waits for whoever has the file open for writing."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -92,10 +96,14 @@ class Workspace:
                 os.close(fd)
             return {"info": _info(place.path, data, stat.S_IMODE(facts.st_mode)), "data": data}
 
-    def write(self, path: str, data: bytes, mode: int | None) -> dict[str, Any]:
-        """Create or replace a file atomically; parents are made; an existing file keeps its mode."""
+    def write(self, path: str, data: bytes, mode: int | None, room: int | None = None) -> dict[str, Any]:
+        """Create or replace a file atomically; parents are made; an existing file keeps its mode.
+
+        Refused when the workspace would grow by more than `room` bytes.
+        """
         with self._place(path, follow=False, make_parents=True) as place:
             before = self._stat_target(place, path)
+            _expect_room(path, len(data), before, room)
             final = mode if mode is not None else (0o644 if before is None else stat.S_IMODE(before.st_mode))
             temporary = _write_temporary(place.parent, data, final & 0o777, path)
             try:
@@ -105,12 +113,13 @@ class Workspace:
                 raise _refusal(error, path) from error
             return _info(place.path, data, final & 0o777, created=before is None)
 
-    def edit(self, path: str, data: bytes, sha256: str, mode: int | None) -> dict[str, Any]:
+    def edit(self, path: str, data: bytes, sha256: str, mode: int | None, room: int | None = None) -> dict[str, Any]:
         """Replace a file whose content is known by its hash; refuse when it is not (any more) that content.
 
-        The new file is exchanged with the old one in one step and the old one hashed afterwards, so a
-        change made between check and replacement is put back instead of lost. What still can be: a write, without
-        any lock, that meets the file in the microseconds between an exchange and what follows it.
+        While the old content is judged, a lease on the file keeps everyone from opening it for writing; then the new
+        file is exchanged with it in one step. Whoever came meanwhile waits in the kernel and is noticed: the files are
+        exchanged back, and he writes to the one he meant. Where a file system has no leases, the old file is hashed
+        again after the exchange, and a write without any lock in the microseconds between can be lost.
         """
         with self._place(path, follow=False) as place:
             before = self._stat_target(place, path)
@@ -118,21 +127,27 @@ class Workspace:
                 raise GuestError(
                     "missing", f"{display(path)} does not exist; it was expected to hold the given content"
                 )
+            _expect_room(path, len(data), before, room)
             name = _name(place)
-            self._expect(place, name, sha256, path)
             final = (mode if mode is not None else stat.S_IMODE(before.st_mode)) & 0o777
-            temporary = _write_temporary(place.parent, data, final, path)
+            fd = self._open_regular(place, path)
             try:
-                _exchange(place.parent, temporary, name)
+                held = _hold(fd, path)
+                _expect_content(fd, sha256, path)
+                temporary = _write_temporary(place.parent, data, final, path)
                 try:
-                    self._expect(place, temporary, sha256, path)
-                except GuestError:
                     _exchange(place.parent, temporary, name)
-                    raise
+                    try:
+                        _expect_untouched(fd, held, sha256, place.parent, temporary, path)
+                    except GuestError:
+                        _exchange(place.parent, temporary, name)
+                        raise
+                finally:
+                    os.unlink(temporary, dir_fd=place.parent)
             except OSError as error:
                 raise _refusal(error, path) from error
             finally:
-                os.unlink(temporary, dir_fd=place.parent)
+                os.close(fd)  # and with it the lease
             return _info(place.path, data, final)
 
     def list_entries(self, path: str, depth: int, max_entries: int) -> dict[str, Any]:
@@ -300,14 +315,57 @@ class Workspace:
         _expect_regular(facts, path)
         return facts
 
-    def _expect(self, place: _Place, name: str, sha256: str, path: str) -> None:
-        fd = self._open_regular(_Place(place.parent, name, path), path)
+
+def _expect_room(path: str, size: int, before: os.stat_result | None, room: int | None) -> None:
+    """Refuse a file by which the workspace would outgrow its quota; one that shrinks it is always welcome."""
+    old = 0 if before is None or before.st_nlink > 1 else max(before.st_blocks * 512, BLOCK_BYTES)
+    growth = max(BLOCK_BYTES, -(-size // BLOCK_BYTES) * BLOCK_BYTES) - old
+    if room is not None and growth > max(room, 0):
+        raise GuestError(
+            "no_space",
+            f"{display(path)} cannot be written: {size} bytes more and the workspace has {max(room, 0)} left of its "
+            "quota; remove what is not needed, or raise `sandbox.disk`",
+        )
+
+
+def _hold(fd: int, path: str) -> bool:
+    """Take a lease on a file: nobody can open it for writing until it is closed. False where there are no leases.
+
+    Raises GuestError when someone has it open for writing and does not let go of it within a moment.
+    """
+    until = time.monotonic() + _WRITER_S
+    while True:
         try:
-            data = _read_all(fd, os.fstat(fd).st_size + 1)
-        finally:
-            os.close(fd)
-        if _sha256(data) != sha256:
-            raise GuestError("changed", f"{display(path)} has changed since it was read; read it again, then edit")
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                return False
+        else:
+            return True
+        if time.monotonic() > until:
+            raise GuestError("changed", f"{display(path)} is open for writing in a running process; stop that first")
+        time.sleep(_WRITER_RETRY_S)  # the kernel has no event for "the last writer closed it"
+
+
+def _expect_content(fd: int, sha256: str, path: str) -> None:
+    os.lseek(fd, 0, os.SEEK_SET)
+    if _sha256(_read_all(fd, os.fstat(fd).st_size + 1)) != sha256:
+        raise _changed(path)
+
+
+def _expect_untouched(fd: int, held: bool, sha256: str, parent: int, name: str, path: str) -> None:
+    """What lies at `name` now is the file that was judged, and nobody has come to change it since."""
+    one, other = os.fstat(fd), os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if (one.st_dev, one.st_ino) != (other.st_dev, other.st_ino):
+        raise _changed(path)
+    if not held:
+        _expect_content(fd, sha256, path)
+    elif fcntl.fcntl(fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
+        raise _changed(path)
+
+
+def _changed(path: str) -> GuestError:
+    return GuestError("changed", f"{display(path)} has changed since it was read; read it again, then edit")
 
 
 def _name(place: _Place) -> str:

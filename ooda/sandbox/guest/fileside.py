@@ -17,8 +17,9 @@ from typing import Any
 from . import kernel
 from .frames import Decoder, GuestError, encode, failure
 from .loop import Loop
+from .quota import Quota
 from .settings import Settings
-from .worker import serve_files
+from .worker import WRITING, serve_files
 
 __all__ = ["FileSide"]
 
@@ -32,8 +33,8 @@ class _Worker:
         self.connection = connection
         self.decoder = Decoder()
         self.outbox = bytearray()
-        self.waiting: deque[tuple[object, str]] = deque()
-        """(request, operation), in the order sent: the worker answers in that order."""
+        self.waiting: deque[tuple[object, str, int]] = deque()
+        """(request, operation, bytes it writes), in the order sent: the worker answers in that order."""
         self.since: float | None = None
         """When it began with the first of them."""
         self.patience = _DEADLINE_S
@@ -44,9 +45,15 @@ class FileSide:
     """All file requests of a sandbox; one worker at a time."""
 
     def __init__(
-        self, loop: Loop, settings: Settings, rules: kernel.LandlockRules | None, seccomp: kernel.SeccompFilter | None
+        self,
+        loop: Loop,
+        settings: Settings,
+        quota: Quota,
+        rules: kernel.LandlockRules | None,
+        seccomp: kernel.SeccompFilter | None,
     ) -> None:
         self._loop = loop
+        self._quota = quota
         self._settings = settings
         self._rules = rules
         self._seccomp = seccomp
@@ -57,16 +64,25 @@ class FileSide:
         self._worker = self._worker or self._fork()
 
     def handle(self, request: dict[str, Any]) -> None:
-        """Pass a request on; its reply goes to the host by itself."""
+        """Pass a request on, one that writes with the room there is; its reply goes to the host by itself."""
+        data = request.get("data")
+        if request["op"] in WRITING and isinstance(data, str):
+            size = len(data) * 3 // 4
+            self._quota.admit(size, lambda room: self._pass({**request, "room": room}, size))
+        else:
+            self._pass(request, 0)
+
+    def _pass(self, request: dict[str, Any], size: int) -> None:
         try:
             self.start()
         except OSError as error:
             message = f"the file worker cannot be started ({error.strerror}); stop background processes"
             self._loop.send(failure(request.get("id"), GuestError("no_process", message)))
+            self._quota.settled(size)
             return
         worker = self._worker
         assert worker is not None
-        worker.waiting.append((request.get("id"), str(request["op"])))
+        worker.waiting.append((request.get("id"), str(request["op"]), size))
         if worker.since is None:
             worker.since = time.monotonic()
             worker.patience = float(request.get("timeout_s") or _DEADLINE_S)
@@ -139,7 +155,7 @@ class FileSide:
             self._bury(worker)
             return
         for message in worker.decoder.feed(data):
-            worker.waiting.popleft()
+            self._quota.settled(worker.waiting.popleft()[2])
             worker.since = time.monotonic() if worker.waiting else None
             self._loop.send(encode(message))
 
@@ -149,7 +165,8 @@ class FileSide:
         worker.connection.close()
         self._worker = None
         late = worker.since is not None and time.monotonic() - worker.since >= worker.patience
-        for index, (request, op) in enumerate(worker.waiting):
+        for index, (request, op, size) in enumerate(worker.waiting):
+            self._quota.settled(size)
             if index > 0:
                 text = f"`{op}` was waiting behind another file operation that was ended; try again"
             elif late:

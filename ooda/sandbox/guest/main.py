@@ -22,13 +22,14 @@ from .fileside import FileSide
 from .forward import start_forwarder
 from .frames import VERSION, Decoder, FrameError, GuestError, failure, reply
 from .loop import Loop
+from .measure import Measurement, disk_usage
 from .minder import Confinement
+from .quota import Quota
 from .seccomp import build_filter, supported
 from .settings import Settings
 from .tree import resident_bytes
-from .watch import Measurement, Watch
+from .watch import Watch
 from .worker import OPERATIONS as FILE_OPERATIONS
-from .worker import disk_usage
 
 __all__ = ["main"]
 
@@ -162,9 +163,11 @@ class _Helper:
         gc.collect()
         gc.freeze()
         self._commands = Commands(self._loop, settings, confinement, egress)
-        self._files = FileSide(self._loop, settings, rules, seccomp)
+        quota = Quota(self._loop, settings)
+        self._files = FileSide(self._loop, settings, quota, rules, seccomp)
         self._files.start()
-        self._watch = Watch(self._loop, settings, self._commands.end_all)
+        self._watch = Watch(self._loop, settings, quota, self._commands.end_all)
+        quota.measure()
         self._settings = settings
         return {
             "version": VERSION,
@@ -178,10 +181,13 @@ class _Helper:
     def _stats(self, request: dict[str, Any]) -> dict[str, Any] | None:
         assert self._settings is not None
         assert self._commands is not None
+        limit = self._settings.disk_bytes
         facts = {"processes": self._commands.processes(), "memory_bytes": resident_bytes()}
 
         def answer(used: int | None) -> None:
-            self._loop.send(reply(request.get("id"), {**facts, "workspace_bytes": used}))
+            self._loop.send(
+                reply(request.get("id"), {**facts, "workspace_bytes": used, "workspace_limit_bytes": limit})
+            )
 
         root = self._settings.workspace
         try:

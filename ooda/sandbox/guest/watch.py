@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 
-from .kernel import keep_only
 from .loop import Loop
+from .measure import Measurement, disk_usage
+from .quota import Quota
 from .settings import Settings
 from .tree import resident_bytes
-from .worker import disk_usage
 
-__all__ = ["Measurement", "Watch"]
+__all__ = ["Watch"]
 
 _EVERY_S = 0.25
 _STEP_BYTES, _STEP_FILES = 32 << 20, 8192
@@ -20,46 +19,12 @@ _STEP_BYTES, _STEP_FILES = 32 << 20, 8192
 measuring costs a look at every file."""
 
 
-class Measurement:
-    """A measuring of the workspace in a child process: a large tree takes seconds."""
-
-    def __init__(self, loop: Loop, root: str, done: Callable[[int | None], None]) -> None:
-        """`done` gets the bytes, or None when nothing could be measured. Raises OSError when no process can be made."""
-        self._loop = loop
-        self._done = done
-        self._data = b""
-        reader, writer = os.pipe()
-        try:
-            pid = os.fork()
-        except OSError:
-            os.close(reader)
-            os.close(writer)
-            raise
-        if pid == 0:
-            try:
-                keep_only({3: writer})
-                os.write(3, json.dumps(disk_usage(root)).encode())
-            finally:
-                os._exit(0)
-        os.close(writer)
-        self._reader = reader
-        loop.listen(reader, self._read)
-
-    def _read(self) -> None:
-        data = os.read(self._reader, 64)
-        if data:
-            self._data += data
-            return
-        self._loop.forget(self._reader)
-        os.close(self._reader)
-        self._done(int(self._data) if self._data else None)
-
-
 class Watch:
     """Looks every quarter of a second while commands run; `exceeded` is called with the name of the limit."""
 
-    def __init__(self, loop: Loop, settings: Settings, exceeded: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, settings: Settings, quota: Quota, exceeded: Callable[[str], None]) -> None:
         self._loop = loop
+        self._quota = quota
         self._settings = settings
         self._exceeded = exceeded
         self._next = 0.0
@@ -117,6 +82,8 @@ class Watch:
         self._measuring = False
         if used is None:
             return
+        if self._free is not None:
+            self._quota.learn(used, self._free)
         before, self._measured = self._measured, used
         # A workspace that was over the limit from the start, or is shrinking, is left alone: otherwise no
         # command could ever clean it up.

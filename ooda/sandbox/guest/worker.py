@@ -8,9 +8,8 @@ writes outside the workspace (Landlock), no new privileges, no odd system call.
 from __future__ import annotations
 
 import base64
-import os
+import signal
 import socket
-import stat
 from typing import Any
 
 from . import kernel
@@ -18,12 +17,10 @@ from .files import Workspace
 from .frames import Decoder, GuestError, failure, reply
 from .search import search
 
-__all__ = ["OPERATIONS", "disk_usage", "serve_files"]
+__all__ = ["OPERATIONS", "WRITING", "serve_files"]
 
-OPERATIONS = ("read", "write", "edit", "list", "search")
-_BLOCK_BYTES = 4096
-_MAX_ENTRIES = 2_000_000
-_LONG_PATH = 3500
+WRITING = ("write", "edit")
+OPERATIONS = ("read", *WRITING, "list", "search")
 _READ_BYTES = 40 << 20
 """What a frame can carry back as base64."""
 
@@ -32,6 +29,7 @@ def serve_files(
     connection: socket.socket, root: str, rules: kernel.LandlockRules | None, seccomp: kernel.SeccompFilter | None
 ) -> None:
     """Answer file requests until the other end closes."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # how the kernel says that someone wants to open a file being edited
     kernel.forbid_new_privileges()
     if rules is not None:
         rules.restrict()
@@ -67,69 +65,15 @@ def _perform(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
     if op == "read":
         found = workspace.read(path, min(int(request["max_bytes"]), _READ_BYTES))
         return {"info": found["info"], "data": base64.b64encode(found["data"]).decode("ascii")}
-    if op in ("write", "edit"):
+    if op in WRITING:
         data = base64.b64decode(request["data"], validate=True)
-        mode = request.get("mode")
+        mode, room = request.get("mode"), request.get("room")
         if op == "edit":
-            return {"info": workspace.edit(path, data, str(request["sha256"]), mode)}
-        return {"info": workspace.write(path, data, mode)}
+            return {"info": workspace.edit(path, data, str(request["sha256"]), mode, room)}
+        return {"info": workspace.write(path, data, mode, room)}
     if op == "list":
         return workspace.list_entries(path, int(request["depth"]), int(request["max_entries"]))
     if op == "search":
         glob = request.get("glob")
         return search(workspace, request["pattern"], path, glob, bool(request["regex"]), int(request["max_hits"]))
     raise GuestError("unknown_op", f"{op!r} is not a file operation; known are {', '.join(OPERATIONS)}")
-
-
-def disk_usage(root: str) -> int:
-    """Bytes that everything below `root` takes, at least one block per entry (names and inodes are no free
-    room for hiding data, and a million empty files are no empty disk); hard links are counted once."""
-    seen: set[int] = set()
-    anchors: list[int] = []
-    total = entries = 0
-    folders = [root]
-    try:
-        while folders and entries < _MAX_ENTRIES:
-            try:
-                listing = _open_folder(_shortened(folders.pop(), anchors))
-            except OSError:
-                continue  # gone meanwhile
-            with listing:
-                for entry in listing:
-                    entries += 1
-                    try:
-                        facts = entry.stat(follow_symlinks=False)
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.path)
-                    except OSError:
-                        continue
-                    if facts.st_nlink > 1:
-                        if facts.st_ino in seen:
-                            continue
-                        seen.add(facts.st_ino)
-                    total += max(facts.st_blocks * 512, _BLOCK_BYTES)
-    finally:
-        for fd in anchors:
-            os.close(fd)
-    return total
-
-
-def _shortened(path: str, anchors: list[int]) -> str:
-    """Another name of a folder whose path comes near the kernel's limit: data could hide below it otherwise."""
-    if len(path) < _LONG_PATH:
-        return path
-    anchors.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW))
-    return f"/proc/self/fd/{anchors[-1]}"
-
-
-def _open_folder(path: str) -> Any:
-    """A listing of a folder; one that its owner made unreadable is opened for the moment, or data could hide in it."""
-    try:
-        return os.scandir(path)
-    except PermissionError:
-        mode = stat.S_IMODE(os.lstat(path).st_mode)
-        os.chmod(path, mode | 0o500)
-        try:
-            return os.scandir(path)
-        finally:
-            os.chmod(path, mode)
