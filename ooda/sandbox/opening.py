@@ -62,8 +62,15 @@ async def open_sandbox(spec: SandboxSpec, *, cache_dir: Path, audit: Audit = ign
     if spec.backend == "none":
         audit("sandbox.none", {"run": spec.run, "workspace": str(spec.workspace)})
         return await _open(spec, "none", cache_dir, audit)
+    if spec.runtime is not None and spec.backend == "bubblewrap":
+        raise SandboxError(
+            f"bubblewrap has no runtimes, and {spec.runtime!r} was asked for; use docker, or leave it unset",
+            probe="bubblewrap runtime",
+        )
     failures: list[Probe] = []
-    for backend in _WALLS if spec.backend == "auto" else (spec.backend,):
+    # Who asks for a runtime asks for its wall: bubblewrap would be another one.
+    walls = ("docker",) if spec.runtime is not None else _WALLS
+    for backend in walls if spec.backend == "auto" else (spec.backend,):
         try:
             sandbox = await _open(spec, backend, cache_dir, audit)
         except SandboxError as error:

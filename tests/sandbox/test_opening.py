@@ -9,6 +9,7 @@ import pytest
 
 from ooda.errors import ConfigError, SandboxError
 from ooda.sandbox import Network, SandboxSpec, open_sandbox, probe_backends
+from ooda.sandbox.docker import connect
 from ooda.sandbox.protocol import SandboxReport
 
 
@@ -94,6 +95,28 @@ async def test_a_named_backend_is_never_replaced(spec, tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
     with pytest.raises(SandboxError, match="docker engine"):
         await open_sandbox(spec(backend="docker"), cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.docker
+async def test_a_runtime_is_the_engines_and_is_never_replaced(spec, tmp_path, available):
+    """One that it has is used; one that it lacks is refused with what mends it, and bubblewrap is no stand-in."""
+    if not available["docker"]:
+        pytest.skip("no Docker Engine answers; start one with `scripts/services/docker up`")
+    named = spec(backend="docker", runtime="runc")
+    async with await open_sandbox(named, cache_dir=tmp_path) as sandbox:
+        facts = await connect().inspect(sandbox.id)
+        assert facts is not None
+        assert facts["HostConfig"]["Runtime"] == "runc"
+        assert (await sandbox.exec("echo runs")).output.head == "runs\n"
+    for backend in ("docker", "auto"):
+        lacking = spec(backend=backend, runtime="runsc-absent")
+        with pytest.raises(SandboxError) as caught:
+            await open_sandbox(lacking, cache_dir=tmp_path)
+        assert "knows no runtime 'runsc-absent'; it has" in str(caught.value)
+        assert "install runsc-absent and name it in the engine's daemon.json" in str(caught.value)
+        assert "bubblewrap" not in str(caught.value)
+    with pytest.raises(SandboxError, match="bubblewrap has no runtimes"):
+        await open_sandbox(spec(backend="bubblewrap", runtime="runsc"), cache_dir=tmp_path)
 
 
 async def test_an_engine_elsewhere_is_refused(spec, tmp_path, monkeypatch):

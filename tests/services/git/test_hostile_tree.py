@@ -85,6 +85,22 @@ PAYLOADS = {
     "included configuration": Payload(
         "git status", config="[include]\n\tpath = ../evil.conf\n", files={"evil.conf": "[core]\n\tfsmonitor = {fire}\n"}
     ),
+    "conditionally included configuration": Payload(
+        "git status",
+        config='[includeIf "gitdir:**"]\n\tpath = ../evil.conf\n',
+        files={"evil.conf": "[core]\n\tfsmonitor = {fire}\n"},
+    ),
+    "worktree configuration": Payload(
+        "git status",
+        config="[core]\n\trepositoryformatversion = 1\n[extensions]\n\tworktreeConfig = true\n",
+        files={".git/config.worktree": "[core]\n\tfsmonitor = {fire}\n"},
+    ),
+    "trailer command": Payload(
+        "printf 'x\\n' | git interpret-trailers", config='[trailer "evil"]\n\tcommand = {fire}\n\tkey = Evil\n'
+    ),
+    "sequence editor": Payload(
+        f"git {_AUTHOR} rebase -q -i --root", config="[sequence]\n\teditor = {fire}\n[rebase]\n\tautoStash = true\n"
+    ),
     "nested repository, filter": Payload(
         "git status", nested='[filter "evil"]\n\tclean = {fire}\n', files={"inner/.gitattributes": _DRIVER}
     ),

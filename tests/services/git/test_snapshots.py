@@ -197,3 +197,94 @@ def _act(folder: Path, actions: list[tuple[str, str, bytes]]) -> None:
             path.symlink_to("somewhere/" + content.hex())
         elif what == "chmod" and path.is_file():
             path.chmod(0o755)
+
+
+async def test_names_of_any_bytes_large_files_links_and_modes_come_back(chat: WorkRepo) -> None:
+    """Bytes that are no UTF-8, line breaks, leading dashes and quotes; 30 MB; a link to nowhere and one to a folder;
+    a file where a folder was, and the other way round."""
+    folder = os.fsencode(chat.workspace)
+    names = [b"a\xffb", b"-rf", b"x\ny", b'"quoted"', b" lead", b"tab\there", b"\xf0\x9f\x92\xa5", b"*", b":!magic"]
+    for name in names:
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(b"first " + name)
+    tree = chat.workspace
+    (tree / "big.bin").write_bytes(os.urandom(1 << 20) * 30)
+    (tree / "run.sh").write_text("#!/bin/sh\n")
+    (tree / "run.sh").chmod(0o755)
+    (tree / "dangling").symlink_to("/nowhere/at/all")
+    (tree / "shape").mkdir()
+    (tree / "shape/inner").write_text("a folder\n")
+    (tree / "plain").write_text("a file\n")
+    before = tree_of(tree)
+    await chat.snapshot(1)
+    for name in names:
+        Path(os.fsdecode(folder + b"/" + name)).unlink()
+    (tree / "big.bin").write_bytes(b"small")
+    (tree / "run.sh").chmod(0o644)
+    (tree / "dangling").unlink()
+    (tree / "dangling").symlink_to("notes.txt")
+    (tree / "shape/inner").unlink()
+    (tree / "shape").rmdir()
+    (tree / "shape").write_text("a file now\n")
+    (tree / "plain").unlink()
+    (tree / "plain").mkdir()
+    (tree / "plain/inner").write_text("a folder now\n")
+    await chat.snapshot(1, "after")
+    await chat.restore(1)
+    assert tree_of(tree) == before
+
+
+async def test_folders_without_files_are_left_as_they_are(chat: WorkRepo) -> None:
+    """Git knows files only: an empty folder of theirs is not removed, and one that the agent emptied does not matter
+    to what is put back into it."""
+    tree = chat.workspace
+    (tree / "theirs-empty").mkdir()
+    (tree / "filled").mkdir()
+    (tree / "filled/one").write_text("1\n")
+    await chat.snapshot(1)
+    (tree / "filled/one").unlink()
+    (tree / "filled").rmdir()
+    (tree / "made").mkdir()
+    (tree / "made/file").write_text("agent\n")
+    await chat.snapshot(1, "after")
+    await chat.restore(1)
+    assert (tree / "theirs-empty").is_dir()
+    assert (tree / "filled/one").read_text() == "1\n"
+    assert not (tree / "made/file").exists()
+
+
+def _repository_of(folder: Path) -> dict[str, bytes]:
+    """Every file of a person's own repository."""
+    return {str(path): path.read_bytes() for path in sorted((folder / ".git").rglob("*")) if path.is_file()}
+
+
+async def test_a_persons_own_repository_is_not_touched(open_repo: Callable[..., WorkRepo], tmp_path: Path) -> None:
+    """Its HEAD, index, branches, stash and configuration are the same bytes after snapshots, a restore and a diff;
+    what they have staged, ignored and not added stays as it is."""
+    folder = tmp_path / "run/workspace"
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "tracked.txt").write_text("one\n")
+    (folder / ".gitignore").write_text("ignored/\n")
+    git(folder, "add", "-A")
+    git(folder, "-c", "user.name=me", "-c", "user.email=me@example.com", "commit", "-qm", "first")
+    (folder / "staged.txt").write_text("staged\n")
+    git(folder, "add", "staged.txt")
+    (folder / "untracked.txt").write_text("untracked\n")
+    (folder / "ignored").mkdir()
+    (folder / "ignored/secret").write_text("ignored\n")
+    status = git(folder, "status", "--porcelain", "--ignored")
+    before = _repository_of(folder)
+
+    repo: WorkRepo = open_repo(is_owned=False)
+    await repo.adopt()
+    await repo.snapshot(1)
+    (folder / "tracked.txt").write_text("two\n")
+    (folder / "agent.txt").write_text("agent\n")
+    await repo.snapshot(1, "after")
+    await repo.preview(1)
+    done = await repo.restore(1)
+
+    assert (done.written, done.removed) == (("tracked.txt",), ("agent.txt",))
+    assert _repository_of(folder) == before
+    assert git(folder, "status", "--porcelain", "--ignored") == status
+    assert (folder / "ignored/secret").read_text() == "ignored\n"
