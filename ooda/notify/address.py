@@ -14,7 +14,7 @@ import msgspec
 
 from ooda.errors import ConfigError
 
-__all__ = ["Url", "checked_url", "is_allowed", "is_private", "mail_address"]
+__all__ = ["Url", "checked_url", "is_address", "is_allowed", "is_private", "mail_address"]
 
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?", re.ASCII)
 
@@ -72,6 +72,15 @@ def _parts(text: str) -> SplitResult | None:
     except ValueError:  # a bracket or a port that is none
         return None
     return parts if usable and text.isascii() and text.isprintable() and " " not in text else None
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is written as an IP address, so that there is nothing to look up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_private(address: str) -> bool:

@@ -244,14 +244,14 @@ class Deliverer:
     ) -> _Sending | _Wait | None:
         """What to send next, or how long to wait before the next look; None when there is nothing."""
         now_ns = self._clock.now_ns()
-        for one in messages.cut_off(tx, [channel.name], now_ns, is_alive):
+        for one in messages.cut_off(tx, channel.name, now_ns, is_alive):
             self._settle(tx, channel, one, Receipt(outcome="unknown", detail="the attempt was cut off"), tally)
         state = messages.channel_state(tx, channel.name, channel.endpoint)
         if state.disabled_ns is not None:
             if buried := messages.bury(tx, channel.name, now_ns, f"{channel.name} is switched off: {state.reason}"):
                 tally.note("dead", f"{channel.name} is switched off: {state.reason}", buried)
             return None
-        due_ns = messages.next_due(tx, [channel.name], run)
+        due_ns = messages.next_due(tx, channel.name, run)
         if due_ns is None:
             return None
         if (later_ns := max(due_ns, state.paused_ns) - now_ns) > 0:
@@ -334,7 +334,7 @@ class Deliverer:
                     group.create_task(self._lane(channel, tally, "", None))
             if tally.counts:
                 heard(self._report(tally, ""))
-            due_ns = self._store.read(lambda tx: messages.next_due(tx, [channel.name]))
+            due_ns = self._store.read(lambda tx: messages.next_due(tx, channel.name))
             wait_s = _LOOK_S if due_ns is None else (due_ns - self._clock.now_ns()) / _NANO
             await self._pause(min(_LOOK_S, max(0.05, wait_s)), stopping)
 

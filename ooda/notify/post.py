@@ -18,7 +18,7 @@ import h11
 import msgspec
 
 from ooda import __version__
-from ooda.notify.address import Url, is_allowed
+from ooda.notify.address import Url, is_address, is_allowed
 from ooda.notify.aside import aside
 
 __all__ = ["Answer", "PostFailure", "Poster"]
@@ -125,6 +125,8 @@ class Poster:
     async def _resolved(self, deadline_s: float) -> list[str]:
         """The addresses of the host that may be connected to, at least one."""
         url = self.url
+        if is_address(url.host):
+            return self._allowed([url.host])
 
         def look_up() -> list[str]:
             found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
@@ -136,10 +138,13 @@ class Poster:
             if isinstance(error, TimeoutError):
                 raise
             raise PostFailure(f"there is no address for {url.host}: {_said(error)}", is_sent=False) from None
-        allowed = [address for address in addresses if is_allowed(url, address)]
+        return self._allowed(addresses)
+
+    def _allowed(self, addresses: list[str]) -> list[str]:
+        allowed = [address for address in addresses if is_allowed(self.url, address)]
         if not allowed:
             raise PostFailure(
-                f"{url.host} leads to a private address; if that is meant, list it in `notify.private_hosts`",
+                f"{self.url.host} leads to a private address; if that is meant, list it in `notify.private_hosts`",
                 is_sent=False,
             )
         return allowed

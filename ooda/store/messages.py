@@ -7,7 +7,7 @@ outcome. Knows rows; when to try again and what to send is decided above.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -113,8 +113,8 @@ def join(tx: Tx, message: str, notice: str) -> None:
 def open_for(tx: Tx, channel: str, recipient: str, kind: str, most: int) -> Message | None:
     """The message to this receiver that nobody has tried to send yet and that holds fewer than `most` notices."""
     rows = tx.execute(
-        f"{_SELECT} WHERE channel = ? AND recipient = ? AND kind = ? AND state = 'waiting' AND attempts = 0 AND "  # noqa: S608
-        "(SELECT COUNT(*) FROM message_notices n WHERE n.message = messages.id) < ? "
+        f"{_SELECT} WHERE channel = ? AND state = 'waiting' AND ended_ns IS NULL AND recipient = ? AND kind = ? "  # noqa: S608
+        "AND attempts = 0 AND (SELECT COUNT(*) FROM message_notices n WHERE n.message = messages.id) < ? "
         # Locked: nobody may send it between this look and the notice that joins it.
         f"ORDER BY created_ns, id LIMIT 1{tx.for_update}",
         (channel, recipient, kind, most),
@@ -142,14 +142,9 @@ def claim(tx: Tx, channel: str, owner: str, now_ns: int, lease_ns: int, run: str
         lease_ns: until when the attempt may take; afterwards others may take it as cut off.
         run: only messages that tell notices of this run.
     """
-    of_run = (
-        " AND EXISTS (SELECT 1 FROM message_notices n JOIN outbox o ON o.id = n.notice "
-        "WHERE n.message = messages.id AND o.run = ?)"
-        if run
-        else ""
-    )
     rows = tx.execute(
-        f"{_SELECT} WHERE channel = ? AND state = 'waiting' AND due_ns <= ?{of_run} ORDER BY due_ns, id LIMIT 1",
+        f"{_SELECT} WHERE channel = ? AND state = 'waiting' AND ended_ns IS NULL AND due_ns <= ?{_of(run)} "
+        "ORDER BY due_ns LIMIT 1",
         (channel, now_ns, *((run,) if run else ())),
     )
     if not rows:
@@ -168,13 +163,9 @@ def claim(tx: Tx, channel: str, owner: str, now_ns: int, lease_ns: int, run: str
     return msgspec.structs.replace(waiting, state="sending", owner=owner, lease_ns=lease_ns, attempts=number)
 
 
-def cut_off(tx: Tx, channels: Sequence[str], now_ns: int, is_alive: Callable[[str], bool]) -> list[Message]:
+def cut_off(tx: Tx, channel: str, now_ns: int, is_alive: Callable[[str], bool]) -> list[Message]:
     """Messages that somebody was sending who is gone, or who has had more than the time of an attempt."""
-    if not channels:
-        return []
-    rows = tx.execute(
-        f"{_SELECT} WHERE channel IN ({', '.join('?' * len(channels))}) AND state = 'sending'", tuple(channels)
-    )
+    rows = tx.execute(f"{_SELECT} WHERE channel = ? AND state = 'sending' AND ended_ns IS NULL", (channel,))
     return [one for one in records(Message, rows) if one.lease_ns <= now_ns or not is_alive(one.owner)]
 
 
@@ -236,7 +227,7 @@ def _tell_notices(tx: Tx, message: str, outcome: str, detail: str, now_ns: int) 
 
 def bury(tx: Tx, channel: str, now_ns: int, reason: str) -> int:
     """Give up all due messages of a channel without an attempt; gives how many."""
-    due = "SELECT id FROM messages WHERE channel = ? AND state = 'waiting' AND due_ns <= ?"
+    due = "SELECT id FROM messages WHERE channel = ? AND state = 'waiting' AND ended_ns IS NULL AND due_ns <= ?"
     tx.change(
         f"UPDATE outbox SET failure = ? WHERE id IN (SELECT notice FROM message_notices WHERE message IN ({due}))",  # noqa: S608
         (reason, channel, now_ns),
@@ -258,22 +249,23 @@ def retry(tx: Tx, id: str, now_ns: int) -> bool:
     )
 
 
-def next_due(tx: Tx, channels: Sequence[str], run: str = "") -> int | None:
-    """When the first message of these channels is due, or the first claim runs out; None when all are at rest."""
-    if not channels:
-        return None
-    of_run = (
-        " AND EXISTS (SELECT 1 FROM message_notices n JOIN outbox o ON o.id = n.notice "
-        "WHERE n.message = messages.id AND o.run = ?)"
-        if run
-        else ""
-    )
+def next_due(tx: Tx, channel: str, run: str = "") -> int | None:
+    """When the first waiting message of a channel is due, of all runs or of one; None when none waits."""
     rows = tx.execute(
-        "SELECT MIN(CASE state WHEN 'sending' THEN lease_ns ELSE due_ns END) FROM messages "  # noqa: S608
-        f"WHERE channel IN ({', '.join('?' * len(channels))}) AND state IN ('waiting', 'sending'){of_run}",
-        (*channels, *((run,) if run else ())),
+        f"SELECT MIN(due_ns) FROM messages WHERE channel = ? AND state = 'waiting' AND ended_ns IS NULL{_of(run)}",  # noqa: S608
+        (channel, *((run,) if run else ())),
     )
     return rows[0][0] if rows else None
+
+
+def _of(run: str) -> str:
+    """The condition, with one parameter, that a message tells a notice of this run; empty for all runs."""
+    if not run:
+        return ""
+    return (
+        " AND EXISTS (SELECT 1 FROM message_notices n JOIN outbox o ON o.id = n.notice "
+        "WHERE n.message = messages.id AND o.run = ?)"
+    )
 
 
 def remove_of(tx: Tx, run: str) -> None:

@@ -53,6 +53,7 @@ class HttpReceiver:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet: two would wait for each other's acknowledgement
 
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
@@ -72,6 +73,7 @@ class HttpReceiver:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
+                self.wfile.flush()
 
             def log_message(self, format: str, *args: object) -> None:
                 return

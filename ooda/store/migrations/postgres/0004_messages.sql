@@ -20,7 +20,7 @@ CREATE TABLE messages (
     failure TEXT COLLATE "C" NOT NULL DEFAULT ''
 );
 
-CREATE INDEX messages_open ON messages (channel, due_ns) WHERE state IN ('waiting', 'sending');
+CREATE INDEX messages_open ON messages (channel, state, due_ns) WHERE ended_ns IS NULL;
 
 CREATE TABLE message_notices (
     message TEXT COLLATE "C" NOT NULL REFERENCES messages (id),

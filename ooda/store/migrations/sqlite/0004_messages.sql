@@ -26,7 +26,7 @@ CREATE TABLE messages (
     failure TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 
-CREATE INDEX messages_open ON messages (channel, due_ns) WHERE state IN ('waiting', 'sending');
+CREATE INDEX messages_open ON messages (channel, state, due_ns) WHERE ended_ns IS NULL;
 
 -- Several notices may go as one message.
 CREATE TABLE message_notices (
