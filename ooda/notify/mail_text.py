@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ooda.clock import to_datetime
-from ooda.notify.escaping import clipped, html_text, one_line
+from ooda.notify.escaping import clipped, html_text, one_line, plain
 from ooda.notify.values import Entry, Letter
 
 __all__ = ["mail_html", "mail_subject", "mail_text"]
@@ -23,9 +23,10 @@ def mail_subject(letter: Letter) -> str:
 
 def mail_text(letter: Letter) -> str:
     """Plain text."""
-    parts = [letter.title, "=" * len(letter.title), ""]
+    title = one_line(letter.title)
+    parts = [title, "=" * min(72, len(title)), ""]
     for entry in letter.entries:
-        parts += [entry.text or "-", *(f"  - {line}" for line in entry.lines), ""]
+        parts += [plain(entry.text) or "-", *(f"  - {one_line(line)}" for line in entry.lines), ""]
         parts += [*(f"{name}: {value}" for name, value in _facts(entry)), ""]
     return "\n".join([*parts, "-- ", _foot(letter), ""])
 
@@ -50,7 +51,7 @@ def mail_html(letter: Letter) -> str:
 
 
 def _entry_html(entry: Entry) -> str:
-    lines = "".join(f"<li>{html_text(line)}</li>" for line in entry.lines)
+    lines = "".join(f"<li>{html_text(one_line(line))}</li>" for line in entry.lines)
     facts = "".join(
         f'<tr><th scope="row" style="text-align:left;padding-right:1rem;font-weight:normal;opacity:.7">'
         f"{html_text(name)}</th><td>{html_text(value)}</td></tr>"
@@ -61,7 +62,8 @@ def _entry_html(entry: Entry) -> str:
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
-    return [*entry.facts, ("at", to_datetime(entry.at_ns).strftime("%Y-%m-%d %H:%M UTC"))]
+    facts = [(name, one_line(value)) for name, value in entry.facts]
+    return [*facts, ("at", to_datetime(entry.at_ns).strftime("%Y-%m-%d %H:%M UTC"))]
 
 
 def _foot(letter: Letter) -> str:

@@ -45,7 +45,10 @@ class SlackChannel:
         blocks: list[dict[str, Any]] = [
             {
                 "type": "header",
-                "text": {"type": "plain_text", "text": clipped(f"{_SIGNS[letter.severity]} {letter.title}", 150)},
+                "text": {
+                    "type": "plain_text",
+                    "text": clipped(f"{_SIGNS[letter.severity]} {one_line(letter.title)}", 150),
+                },
             }
         ]
         for entry in letter.entries[:_MOST_ENTRIES]:
@@ -70,8 +73,8 @@ class SlackChannel:
 def _blocks(entry: Entry) -> list[dict[str, Any]]:
     text = slack_text(entry.text, 2_000) or "-"
     if entry.lines:
-        text += "\n" + slack_text("\n".join(f"• {line}" for line in entry.lines), 900)
-    facts = [f"{name} {slack_text(value, 200)}" for name, value in entry.facts]
+        text += "\n" + slack_text("\n".join(f"• {one_line(line)}" for line in entry.lines), 900)
+    facts = [f"{name} {slack_text(one_line(value), 200)}" for name, value in entry.facts]
     facts.append(to_datetime(entry.at_ns).strftime("%Y-%m-%d %H:%M UTC"))
     return [
         {"type": "section", "text": _mrkdwn(text)},

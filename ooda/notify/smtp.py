@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import smtplib
 import ssl
+import threading
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, formataddr
@@ -74,13 +75,16 @@ class SmtpChannel:
     async def send(self, parcel: Parcel, grant: Grant) -> Receipt:
         """See `ooda.notify.values.Channel`."""
         grant.spend(self.name, kind="channel", arguments=binding(parcel.recipient, parcel.body))
+        handing_over, given_up = threading.Event(), threading.Event()
         try:
-            return await aside(lambda: self._hand_over(parcel), parcel.deadline_s)
+            return await aside(lambda: self._hand_over(parcel, handing_over, given_up), parcel.deadline_s)
         except TimeoutError:
-            return Receipt(outcome="unknown", detail=f"no answer of {self.host} within {parcel.deadline_s:g} s")
+            given_up.set()
+            detail = f"no answer of {self.host} within {parcel.deadline_s:g} s"
+            return Receipt(outcome="unknown" if handing_over.is_set() else "failed", detail=detail)
 
-    def _hand_over(self, parcel: Parcel) -> Receipt:
-        is_handing_over = False
+    def _hand_over(self, parcel: Parcel, handing_over: threading.Event, given_up: threading.Event) -> Receipt:
+        """Blocking. Sets `handing_over` before the text goes, from when it may have arrived; ends when given up."""
         try:
             with self._connected(parcel.deadline_s) as connection:
                 code, said = connection.mail(self._sender)
@@ -89,7 +93,9 @@ class SmtpChannel:
                 code, said = connection.rcpt(parcel.recipient)
                 if code not in (250, 251):
                     return self._refused(code, said)
-                is_handing_over = True
+                handing_over.set()
+                if given_up.is_set():
+                    raise TimeoutError("nobody waits for it any more")
                 code, said = connection.data(parcel.body)
                 if code != 250:
                     return self._refused(code, said)
@@ -99,7 +105,8 @@ class SmtpChannel:
         except (smtplib.SMTPException, OSError, ssl.SSLError) as error:
             what = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or "no answer"
             return Receipt(
-                outcome="unknown" if is_handing_over else "failed", detail=f"talking to {self.host} failed: {what}"
+                outcome="unknown" if handing_over.is_set() else "failed",
+                detail=f"talking to {self.host} failed: {what}",
             )
 
     def _connected(self, timeout_s: float) -> smtplib.SMTP:

@@ -62,7 +62,7 @@ def _envelope(letter: Letter, kept: int, most_text: int) -> dict[str, Any]:
     body: list[dict[str, Any]] = [
         {
             "type": "TextBlock",
-            "text": card_text(clipped(letter.title, 200)),
+            "text": card_text(clipped(one_line(letter.title), 200)),
             "size": "large",
             "weight": "bolder",
             "color": _COLORS[letter.severity],
@@ -90,10 +90,12 @@ def _elements(entry: Entry, most_text: int) -> list[dict[str, Any]]:
     text = card_text(entry.text, most_text) or "-"
     found: list[dict[str, Any]] = [{"type": "TextBlock", "text": text, "wrap": True, "separator": True}]
     if entry.lines:
-        lines = [card_text(clipped(line, 200)) for line in entry.lines]
+        lines = [card_text(clipped(one_line(line), 200)) for line in entry.lines[: max(1, most_text // 80)]]
         found.append({"type": "TextBlock", "text": "- " + "\n- ".join(lines), "wrap": True})
     at = to_datetime(entry.at_ns).strftime("%Y-%m-%d %H:%M UTC")
-    facts = [{"title": name, "value": card_text(clipped(value, 200))} for name, value in (*entry.facts, ("at", at))]
+    facts = [
+        {"title": name, "value": card_text(clipped(one_line(value), 200))} for name, value in (*entry.facts, ("at", at))
+    ]
     found.append({"type": "FactSet", "facts": facts})
     return found
 
