@@ -333,7 +333,7 @@ async def test_mail_is_encrypted_before_the_password_goes(tmp_path: Path) -> Non
     with mail_server(inbox) as port:
         clear = await sent(mailer(port, **login))
     assert [receipt.outcome for receipt in (good, wrong, distrusted, clear)] == ["sent", "failed", "failed", "failed"]
-    assert seen == [b"hunter2-hunter2", b"wrong-wrong"]
+    assert set(seen) == {b"hunter2-hunter2", b"wrong-wrong"}
     assert len(inbox.mails) == 1 and wrong.is_final
 
 
