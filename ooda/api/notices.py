@@ -8,7 +8,9 @@ Knows settings and makes channels of them; delivering itself is `ooda.notify`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from random import random
 
 import msgspec
@@ -41,12 +43,14 @@ __all__ = [
     "Shown",
     "channels_of",
     "deliver",
+    "delivering",
     "known_message",
     "listed_messages",
     "open_deliverer",
     "planned",
     "put_test_notice",
     "retry_messages",
+    "said",
     "shown_message",
 ]
 
@@ -185,6 +189,45 @@ async def deliver(session: Session, *, run: str = "", wait_s: float = 0.0) -> De
     if not deliverer.channels:
         return DeliveryReport()
     return await deliverer.drain(run=run, wait_s=wait_s)
+
+
+@asynccontextmanager
+async def delivering(session: Session, heard: Callable[[DeliveryReport], None]) -> AsyncIterator[Deliverer | None]:
+    """Deliver beside whatever the body does; at its end, what is under way is finished. None without a channel.
+
+    Args:
+        heard: is told of every round that did anything, and of settings that make delivery impossible.
+    """
+    try:
+        deliverer = open_deliverer(session)
+    except ConfigError as error:
+        heard(DeliveryReport(problems=(str(error),)))
+        yield None
+        return
+    if not deliverer.channels:
+        yield None
+        return
+    stopping = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(deliverer.serve(stopping, heard))
+        try:
+            yield deliverer
+        finally:
+            stopping.set()
+
+
+def said(report: DeliveryReport) -> str:
+    """A report in a line, and a line for each problem; empty when nothing happened and nothing waits."""
+    words = (
+        (report.sent, "sent"),
+        (report.failed, "failed"),
+        (report.unsure, "perhaps arrived"),
+        (report.dead, "given up"),
+        (report.waiting, "waiting"),
+    )
+    parts = [f"{count} {word}" for count, word in words if count]
+    lines = [f"notices: {', '.join(parts)}"] if parts else []
+    return "\n".join([*lines, *(f"  {problem}" for problem in report.problems)])
 
 
 def planned(session: Session, *, run: str = "", limit: int = 200) -> list[Planned]:

@@ -8,13 +8,13 @@ import signal
 import sys
 
 from ooda.api.notices import (
-    DeliveryReport,
     deliver,
     listed_messages,
     open_deliverer,
     planned,
     put_test_notice,
     retry_messages,
+    said,
     shown_message,
 )
 from ooda.api.session import Session
@@ -124,20 +124,6 @@ async def _serve(session: Session) -> None:
         loop.add_signal_handler(number, stopping.set)
     print(f"Delivering over {', '.join(deliverer.channels)}; interrupt to end.", file=sys.stderr)
     await deliverer.serve(stopping, lambda report: print(said(report), flush=True))
-
-
-def said(report: DeliveryReport) -> str:
-    """A report in a line, and a line for each problem; empty when nothing happened and nothing waits."""
-    words = (
-        (report.sent, "sent"),
-        (report.failed, "failed"),
-        (report.unsure, "perhaps arrived"),
-        (report.dead, "given up"),
-        (report.waiting, "waiting"),
-    )
-    parts = [f"{count} {word}" for count, word in words if count]
-    lines = [f"notices: {', '.join(parts)}"] if parts else []
-    return "\n".join([*lines, *(f"  {problem}" for problem in report.problems)])
 
 
 def deliver_at_end(session: Session, run: str, *, quiet: bool) -> None:

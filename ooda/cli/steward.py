@@ -211,7 +211,12 @@ def _task(session: Session, args: argparse.Namespace, check: Check, **more: Any)
 
 def carried(session: Session, args: argparse.Namespace, loaded: LoadedTask, *, run: str = "") -> PassResult:
     """Carry a pass to where it stops or waits; one of the same task that was cut off is gone on with."""
-    return asyncio.run(_carried(session, args, loaded, run))
+    result = asyncio.run(_carried(session, args, loaded, run))
+    if not result.is_dry:
+        from ooda.cli.notices import deliver_at_end  # mail and TLS, wanted only now
+
+        deliver_at_end(session, result.run, quiet=args.quiet)
+    return result
 
 
 async def _carried(session: Session, args: argparse.Namespace, loaded: LoadedTask, run: str) -> PassResult:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ooda.clock import Clock
+from ooda.errors import IntegrationError
 from ooda.governance.grant import Grant
 from ooda.governance.notice_door import NoticeDoor, NoticeRefused
 from ooda.notify.compose import letter_of, severity_of, told
@@ -328,15 +329,26 @@ class Deliverer:
     async def _serve(self, channel: Channel, stopping: asyncio.Event, heard: Callable[[DeliveryReport], None]) -> None:
         while not stopping.is_set():
             tally = _Tally()
-            await self._route(tally)
-            async with asyncio.TaskGroup() as group:
-                for _ in range(channel.lanes):
-                    group.create_task(self._lane(channel, tally, "", None))
+            try:
+                await self._route(tally)
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(channel.lanes):
+                        group.create_task(self._lane(channel, tally, "", None))
+            except* IntegrationError as failures:  # a store that is busy or away now: it may be back at the next look
+                for failure in failures.exceptions:
+                    tally.note("failed", f"{channel.name}: {failure}")
             if tally.counts:
                 heard(self._report(tally, ""))
+            await self._pause(self._rest_s(channel), stopping)
+
+    def _rest_s(self, channel: Channel) -> float:
+        """How long a serving channel may rest."""
+        try:
             due_ns = self._store.read(lambda tx: messages.next_due(tx, channel.name))
-            wait_s = _LOOK_S if due_ns is None else (due_ns - self._clock.now_ns()) / _NANO
-            await self._pause(min(_LOOK_S, max(0.05, wait_s)), stopping)
+        except IntegrationError:
+            return _LOOK_S
+        left_s = _LOOK_S if due_ns is None else (due_ns - self._clock.now_ns()) / _NANO
+        return min(_LOOK_S, max(0.05, left_s))
 
     async def _pause(self, wait_s: float, stopping: asyncio.Event | None = None) -> None:
         """Wait so long, or until poked or stopped."""
@@ -348,7 +360,10 @@ class Deliverer:
                 wait.cancel()
 
     def _report(self, tally: _Tally, run: str) -> DeliveryReport:
-        left = self._store.read(lambda tx: messages.counted(tx, run))
+        try:
+            left = self._store.read(lambda tx: messages.counted(tx, run))
+        except IntegrationError:
+            left = {}
         return DeliveryReport(
             **{name: tally.counts[name] for name in ("sent", "failed", "unsure", "dead", "unwanted")},
             waiting=left.get("waiting", 0) + left.get("sending", 0),

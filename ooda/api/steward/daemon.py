@@ -15,6 +15,7 @@ import msgspec
 
 from ooda.agents.steward.agent import LOG_SOURCES
 from ooda.agents.steward.instants import MINUTE_NS, SECOND_NS, minute_of
+from ooda.api.notices import DeliveryReport, delivering, said
 from ooda.api.runs import started_of, text_of
 from ooda.api.session import Session
 from ooda.api.steward.logs import log_line, logging_to
@@ -96,9 +97,12 @@ class StewardDaemon:
             f"Looking after {self._deployment}: "
             + ", ".join(f"{job.check} every {job.every_s} s" for job in self._jobs)
         )
-        while not self._stopping.is_set():
-            await self.tick()
-            await self._sleep_until(min(self._timer(job).next_ns for job in self._jobs))
+        async with delivering(self._session, self._delivered) as deliverer:
+            while not self._stopping.is_set():
+                await self.tick()
+                if deliverer is not None:
+                    deliverer.poke()
+                await self._sleep_until(min(self._timer(job).next_ns for job in self._jobs))
 
     async def tick(self) -> None:
         """Make every pass that is due now."""
@@ -176,6 +180,11 @@ class StewardDaemon:
         payload = {"notification_type": "steward_trouble", "message": text, "to": {}, "timestamp_ns": now_ns}
         id = f"steward-{job.check}-{now_ns}"
         outbox.enqueue(tx, id, ADMINS, msgspec.json.encode(payload).decode(), now_ns)
+
+    def _delivered(self, report: DeliveryReport) -> None:
+        level = "WARNING" if report.problems else "INFO"
+        for line in said(report).splitlines():
+            self._log(line.strip(), level, "NOTIFY")
 
     # -- time -------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ _HELP = {
     "workspaces_stopped_ttl": "Workspaces stopped because their time to live was over.",
     "workspaces_stopped_autostop": "Workspaces stopped by passes that carry out autostop.",
     "api_errors": "Builds that Coder refused.",
-    "notification_failures": "Notices whose last attempt at delivery failed.",
+    "notification_failures": "Attempts to deliver the steward's notices that failed or may not have arrived.",
 }
 
 
@@ -51,7 +51,9 @@ def metrics(session: Session, deployment: str, from_ns: int = 0) -> dict[str, in
                     checks[row.run] = _check_of(tx, row.run)
                 counted[_counter(checks[row.run], row.cause)] += 1
         failed = tx.execute(
-            "SELECT COUNT(*) FROM outbox WHERE channel LIKE 'steward.%' AND failure <> '' AND created_ns >= ?",
+            "SELECT COUNT(*) FROM message_attempts a WHERE a.outcome IN ('failed', 'unknown') AND a.started_ns >= ? "
+            "AND EXISTS (SELECT 1 FROM message_notices n JOIN outbox o ON o.id = n.notice "
+            "WHERE n.message = a.message AND o.channel LIKE 'steward.%')",
             (from_ns,),
         )
         counted["notification_failures"] = int(failed[0][0])
