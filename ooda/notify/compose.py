@@ -28,6 +28,7 @@ _TITLES = {
     "workspace_message": "About your workspaces",
     "steward_trouble": "The workspace steward needs you",
     "budget_alert": "A budget is nearly spent",
+    "permission_denied": "A call was refused",
     "workflow_started": "Work has begun",
     "workflow_completed": "Work is done",
     "workflow_failed": "Work has failed",

@@ -23,6 +23,7 @@ BUILT_IN: Final = (
     "workspace_* owner",
     "steward_trouble admins slack teams webhook",
     "budget_alert admins slack teams webhook",
+    "permission_denied admins slack teams webhook",
     "alert_* admins slack teams webhook",
     "* none",
 )

@@ -5,8 +5,7 @@ import email
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from email.policy import default
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 import standardwebhooks
 import trustme
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, Session
 from pydantic import SecretStr
 
@@ -31,6 +29,7 @@ from ooda.notify.teams import TeamsChannel
 from ooda.notify.values import Channel, Parcel, Receipt, binding
 from ooda.notify.webhook import WebhookChannel
 from tests.notify.bench import NOW, poster
+from tests.notify.mailbox import Inbox, mail_server
 from tests.notify.receivers import Answered, receiving
 from tests.notify.samples import PLAIN
 
@@ -222,42 +221,6 @@ async def test_a_certificate_is_checked(tmp_path: Path) -> None:
 
 
 # -- mail ---------------------------------------------------------------------------------------------------
-
-
-class Inbox:
-    """A mail server's handler: keeps what it accepts."""
-
-    def __init__(self, rcpt: str = "", data: str = "") -> None:
-        self.mails: list[tuple[str, list[str], bytes]] = []
-        self._rcpt, self._data = rcpt, data
-
-    async def handle_RCPT(self, server: Any, session: Session, envelope: Envelope, address: str, options: Any) -> str:
-        if self._rcpt:
-            return self._rcpt
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:
-        if self._data == "cut":
-            server.transport.abort()
-            return "250 never heard"
-        if self._data:
-            return self._data
-        assert isinstance(envelope.content, bytes) and envelope.mail_from is not None
-        self.mails.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
-        return "250 taken"
-
-
-@contextmanager
-def mail_server(inbox: Inbox, **options: Any) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # the controller connects to itself and must know it before
-    controller = Controller(inbox, hostname="127.0.0.1", port=port, **options)
-    controller.start()
-    try:
-        yield port
-    finally:
-        controller.stop()
 
 
 def mailer(port: int, **more: Any) -> SmtpChannel:
