@@ -133,6 +133,11 @@ async def _run(
 def _failure(command: str, result: ExecResult) -> ToolFailedError:
     how = "ran out of time" if result.timed_out else f"ended with exit code {result.exit_code}"
     said = (result.output.head + result.output.tail).strip()[-1500:]
+    if "externally-managed-environment" in said:  # the longest way there is to say it; it is in every Debian
+        said = (
+            "the system's Python takes no packages. Put `python3 -m venv /environment` before it: what is installed there "
+            "is kept"
+        )
     return ToolFailedError(
         f"environment setup command {command[:200]!r} {how}; it said: {said or 'nothing'}",
         command=command,

@@ -30,6 +30,10 @@ _FRAME_BYTES = 2_000
 _CONFIGURED = (("pyproject.toml", "[tool.pytest"), ("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]"))
 _PYTEST = "python3 -m pytest -q -rfE --color=no"
 _NO_TESTS = 5
+_GIVE_PYTEST = (
+    "let the task install it: `environment: {setup: [python3 -m venv /environment, pip install pytest], "
+    "hosts: [pypi.org, files.pythonhosted.org]}`"
+)
 """Exit code of pytest, and of unittest since Python 3.12, when nothing was collected."""
 
 
@@ -68,6 +72,9 @@ async def run_validation(
         ran.append(_Ran(command, result, read_report(result.output.head + "\n" + result.output.tail)))
     if all(_found_nothing(one) for one in ran):
         return _nothing("the commands ran, but they found no tests", chosen)
+    if all(_lacks_pytest(one) for one in ran) and not (commands or room.validation):
+        # Found here and not named by the task: no round of changes makes it run, and none of it says anything of the work.
+        return _nothing("the tests need pytest, which is not installed in the sandbox", chosen, _GIVE_PYTEST)
     verdict = _judge(ran)
     return ToolOutcome(text=_render(verdict, ran, room.output_bytes), data=msgspec.to_builtins(verdict))
 
@@ -124,6 +131,10 @@ def _found_nothing(one: _Ran) -> bool:
     return one.counts is not None and one.counts.ran == 0 and one.result.exit_code in (0, _NO_TESTS)
 
 
+def _lacks_pytest(one: _Ran) -> bool:
+    return one.counts is None and "No module named pytest" in one.result.output.head + one.result.output.tail
+
+
 def _judge(ran: list[_Ran]) -> ValidationResult:
     issues: list[str] = []
     suggestions: list[str] = []
@@ -133,8 +144,8 @@ def _judge(ran: list[_Ran]) -> ValidationResult:
         if ended and not _found_nothing(one):
             issues.append(f"`{one.command}` {ended}")
             issues += failures
-        if "No module named pytest" in one.result.output.head + one.result.output.tail:
-            suggestions.append("pytest is not installed in the sandbox; add it to environment.setup of the task")
+        if _lacks_pytest(one):
+            suggestions.append(f"pytest is not installed in the sandbox; {_GIVE_PYTEST}")
         if one.result.timed_out:
             suggestions.append("the tests did not end; look for a loop, or name a narrower validation command")
     return ValidationResult(
@@ -156,19 +167,20 @@ def _ended(result: ExecResult) -> str:
     return f"exited with code {result.exit_code}" if result.exit_code else ""
 
 
-def _nothing(reason: str, commands: tuple[str, ...] = ()) -> ToolOutcome:
-    result = ValidationResult(
-        success=False,
-        issues=(reason,),
-        suggestions=("write tests, or give the task `validation.commands` (or `validation: none`)",),
-        commands=commands,
-    )
+def _nothing(
+    reason: str,
+    commands: tuple[str, ...] = (),
+    advice: str = "write tests, or name the commands that check it under `validation:` in the task (or `validation: none`)",
+) -> ToolOutcome:
+    result = ValidationResult(success=False, issues=(reason,), suggestions=(advice,), commands=commands)
     return ToolOutcome(status="no_data", text=f"Nothing could be checked: {reason}.", data=msgspec.to_builtins(result))
 
 
 def _render(verdict: ValidationResult, ran: list[_Ran], limit_bytes: int) -> str:
     head = "Validation passed" if verdict.success else "Validation failed"
-    parts = [f"{head}: {plural(verdict.tests_passed, 'test')} passed, {verdict.tests_failed} failed."]
+    counts = f"{plural(verdict.tests_passed, 'test')} passed, {verdict.tests_failed} failed"
+    has_counts = verdict.success or verdict.tests_passed or verdict.tests_failed
+    parts = [f"{head}: {counts if has_counts else (verdict.suggestions or verdict.issues)[0]}."]
     parts += [f"- {issue}" for issue in verdict.issues] + [f"Suggestion: {text}" for text in verdict.suggestions]
     share = max(1_000, (limit_bytes - _FRAME_BYTES) // len(ran))
     for one in ran:

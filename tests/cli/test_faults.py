@@ -64,6 +64,12 @@ ENDS: dict[str, tuple[tuple[Behaviour, ...], tuple[str, ...], int, str]] = {
         6,
         "answered 429, saying 'Rate limit reached'; it asks to wait 0 s (2 attempts",
     ),
+    "failing": (
+        (broken(500),) * 2,
+        PATIENT,
+        6,
+        "answered 500, saying 'The server had an error' (2 attempts",
+    ),
     "timeout": ((silent(),), ("--set", "model.first_byte_timeout=1", "--set", "model.attempts=1"), 6, "no reply began"),
     "truncated": (
         (cut_off(PLAN),) * 3,
@@ -172,6 +178,30 @@ def test_a_repository_nothing_can_start_from_fails_before_a_model_is_asked(home:
     assert done.out.startswith(f"failed: {where}")
     assert said in done.out.splitlines()[0]
     assert there.provider.requests == []
+
+
+def test_a_branch_that_was_missing_is_found_by_the_same_run_once_it_is_there(home: Make) -> None:
+    """Nothing of the failed clone is in the way."""
+    there = home(GOOD)
+    given = {"remote_url": str(there.bench.remote), "branch": "mian"}
+    assert there.run(repository=given).code == 1
+    there.bench.git("branch", "mian", "main")
+
+    again = there.ooda("runs", "resume", there.runs()[0]["run"], *NO_WALL)
+    assert (again.code, len(there.commits())) == (0, 1)
+
+
+def test_a_repository_that_was_empty_is_cloned_by_the_same_run_once_it_is_not(
+    home: Make, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The first commit comes from somewhere else meanwhile."""
+    there = home(GOOD, files={})
+    assert there.run().code == 1
+    with Home(tmp_path_factory.mktemp("elsewhere")) as elsewhere:
+        elsewhere.bench.git("push", "--quiet", str(there.bench.remote), "main")
+
+    again = there.ooda("runs", "resume", there.runs()[0]["run"], *NO_WALL)
+    assert (again.code, len(there.commits())) == (0, 1)
 
 
 def test_a_push_the_remote_rejects_fails_and_is_made_when_it_no_longer_does(home: Make) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ooda.clock import ManualClock
 from ooda.sandbox import Bind, SandboxSpec, open_sandbox
 from ooda.tools.room import ToolRoom
-from ooda.tools.validate import detect
+from ooda.tools.validate import _GIVE_PYTEST, detect
 from tests.tools.bench import Bench
 
 _PASSING = "import unittest\n\nclass T(unittest.TestCase):\n    def test_a(self):\n        pass\n"
@@ -115,14 +115,22 @@ async def test_the_command_follows_from_what_is_there(
     assert await detect(bench.room.the_sandbox()) == expected
 
 
-async def test_pytest_that_is_not_installed_is_said(bench: Bench) -> None:
-    """With the task's field that mends it."""
+async def test_tests_that_need_pytest_where_there_is_none_are_no_data(bench: Bench) -> None:
+    """No change of the code makes them run: what the task has to say is said, and no round is spent on it."""
     write(bench.workspace, {"test_a.py": "def test_a(): pass\n"})
     outcome = await bench("run_validation")
-    assert outcome.data["success"] is False
-    assert outcome.data["suggestions"] == (
-        "pytest is not installed in the sandbox; add it to environment.setup of the task",
-    )
+    assert (outcome.status, outcome.data["success"]) == ("no_data", False)
+    assert "the tests need pytest, which is not installed in the sandbox" in outcome.text
+    assert outcome.data["suggestions"] == (_GIVE_PYTEST,)
+
+
+async def test_a_named_command_that_lacks_pytest_fails_and_says_so_in_its_first_line(bench: Bench) -> None:
+    """What the task names has to exit with 0, whatever keeps it from that."""
+    outcome = await bench("run_validation", commands=["python3 -m pytest -q"])
+    assert (outcome.status, outcome.data["success"]) == ("ok", False)
+    said = f"pytest is not installed in the sandbox; {_GIVE_PYTEST}"
+    assert outcome.data["suggestions"] == (said,)
+    assert outcome.text.startswith(f"Validation failed: {said}.\n- `python3 -m pytest -q` exited with code 1\n")
 
 
 async def test_a_repository_without_tests_is_no_data_and_no_success(bench: Bench) -> None:

@@ -273,10 +273,9 @@ def _success(task: CodingTask, situation: Situation) -> tuple[str, str]:
         return "success", f"{done}; {validation_text(checked).partition(chr(10))[0]}"
     if task.validation == "none":
         return "success", f"{done}; the task asks for no validation"
-    return "unverified", (
-        f"{done}, but nothing could check it: no tests were found. Name the commands under `validation:` in the task, "
-        "or write `validation: none`."
-    )
+    why = next(iter(checked.get("issues", ())), "no tests were found")
+    advice = next(iter(checked.get("suggestions", ())), "name the commands under `validation:` in the task")
+    return "unverified", f"{done}, but nothing could check it: {why}; {advice}."
 
 
 def _stopped(situation: Situation, status: str, reason: str) -> tuple[Notice, ...]:
