@@ -135,8 +135,8 @@ def _failure(command: str, result: ExecResult) -> ToolFailedError:
     said = (result.output.head + result.output.tail).strip()[-1500:]
     if "externally-managed-environment" in said:  # the longest way there is to say it; it is in every Debian
         said = (
-            "the system's Python takes no packages. Put `python3 -m venv /environment` before it: what is installed there "
-            "is kept"
+            "the system's Python takes no packages. Put `python3 -m venv /environment` before it: what is installed "
+            "there is kept"
         )
     return ToolFailedError(
         f"environment setup command {command[:200]!r} {how}; it said: {said or 'nothing'}",

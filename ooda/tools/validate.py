@@ -73,7 +73,7 @@ async def run_validation(
     if all(_found_nothing(one) for one in ran):
         return _nothing("the commands ran, but they found no tests", chosen)
     if all(_lacks_pytest(one) for one in ran) and not (commands or room.validation):
-        # Found here and not named by the task: no round of changes makes it run, and none of it says anything of the work.
+        # Found here and not named by the task: no round of changes makes it run, and it says nothing of the work.
         return _nothing("the tests need pytest, which is not installed in the sandbox", chosen, _GIVE_PYTEST)
     verdict = _judge(ran)
     return ToolOutcome(text=_render(verdict, ran, room.output_bytes), data=msgspec.to_builtins(verdict))
@@ -170,7 +170,7 @@ def _ended(result: ExecResult) -> str:
 def _nothing(
     reason: str,
     commands: tuple[str, ...] = (),
-    advice: str = "write tests, or name the commands that check it under `validation:` in the task (or `validation: none`)",
+    advice: str = "write tests, or name the commands under `validation:` in the task (or `validation: none`)",
 ) -> ToolOutcome:
     result = ValidationResult(success=False, issues=(reason,), suggestions=(advice,), commands=commands)
     return ToolOutcome(status="no_data", text=f"Nothing could be checked: {reason}.", data=msgspec.to_builtins(result))
