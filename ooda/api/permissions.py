@@ -33,6 +33,7 @@ from ooda.labels import UNTRUSTED, Label
 from ooda.runtime.agent import AgentSpec
 from ooda.runtime.decide import Situation, Spent
 from ooda.runtime.loop import Loop
+from ooda.services.git import WorkRepo
 from ooda.task import CodingTask, StewardTask, Task
 from ooda.tools.all import ALL
 from ooda.tools.room import FolderSpool, GitTarget, ToolRoom
@@ -108,13 +109,15 @@ def explain(
     if run:
         known_run(session, run)
         task, state = task_of(session, run), state_of(session, run)
-        label, branch = label or state.label, str(state.facts.get("branch", ""))
+        label, branch = label or state.label, str(state.facts.get("branch") or "")
     if task is not None:
         kind = task.kind
     agent = _agent(session, kind)
     target = _target(task, folder)
     policy = _policy(session, agent, task, target, branch, is_attended=is_attended)
-    room = ToolRoom(run=_NOBODY, clock=session.clock, target=target)
+    places = session.places.run(run)
+    git = WorkRepo(places.git, places.workspace) if branch and places.git.exists() else None
+    room = ToolRoom(run=_NOBODY, clock=session.clock, git=git, target=target)
     toolbox = BoundToolbox(tools_of(task) if task is not None else ALL, room)
     call = _call(words, toolbox)
     situation = _situation(session, kind, label or UNTRUSTED, toolbox.names())

@@ -215,7 +215,26 @@ def _approvals(commands: Any) -> None:
     answer.add_argument("--approve", action="store_const", const="approve", dest="answer")
     answer.add_argument("--reject", action="store_const", const="reject", dest="answer")
     answer.add_argument("--stop", action="store_const", const="stop", dest="answer")
+    answer.add_argument("--modify", metavar="FILE", help="approve with these arguments (JSON; - is standard input)")
     leaf.add_argument("--note", default="", help="why; the agent reads it")
+    _settings(leaf)
+    leaf = _leaf(approvals, "show", "approvals:show", "one question, what it is bound to, and its answer")
+    leaf.add_argument("approval")
+    _output(leaf)
+    _settings(leaf)
+    leaf = _leaf(approvals, "link", "approvals:link", "print a link by which one person answers one question")
+    leaf.add_argument("approval")
+    leaf.add_argument(
+        "--for", required=True, dest="person", metavar="NAME", help="who is to answer; named in the audit"
+    )
+    leaf.add_argument("--url", default="http://127.0.0.1:8736", help="where `approvals serve` is reached")
+    _settings(leaf)
+    leaf = _leaf(approvals, "serve", "approvals:serve", "answer such links, until interrupted")
+    leaf.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    leaf.add_argument("--port", type=int, default=8736, help="default 8736; 0 takes a free one")
+    leaf.add_argument(
+        "--name", action="append", default=[], dest="names", metavar="HOST", help="a host name a proxy passes on"
+    )
     _settings(leaf)
 
 

@@ -1,14 +1,15 @@
 """Approvals: what a person is shown, and to what exactly their answer is bound. Pure.
 
-An approval is bound to run, tool definition, canonical arguments, targets and policy version by one hash; an answer
-for anything else does not open the door. What is shown escapes every character that could make it read as something
-else, and nothing is cut.
+An approval is bound to run, tool definition, canonical arguments, targets, policy version and labels by one
+hash; an answer for anything else does not open the door. What is shown escapes every character that could make it
+read as something else, and nothing is cut.
 """
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections import Counter
 
 import msgspec
 
@@ -28,6 +29,8 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the canonical arguments."""
     targets: tuple[str, ...]
     policy: str
+    labels: str
+    """What the run had read when it was asked."""
 
     @property
     def digest(self) -> str:
@@ -47,18 +50,33 @@ def shown_text(tool: str, operation: str, reason: str, targets: tuple[str, ...],
 
 
 def escape(text: str) -> str:
-    """`text` with every non-printing character, and every letter outside the script of most letters, escaped."""
-    scripts = {_script(char) for char in text if char.isalpha()}
-    mixed = scripts - {"LATIN"} if "LATIN" in scripts and len(scripts) > 1 else set()
-    return "".join(_escaped(char) if not _is_plain(char) or _script(char) in mixed else char for char in text)
+    """`text` with everything escaped but printable ASCII, tabs, and the letters of one script.
+
+    A line's script is Latin where it has Latin letters, else that of most of its letters: a Cyrillic `а` in a host
+    name, a bidi override, a zero-width space, a dash that is no hyphen and a digit that is no ASCII digit all show.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    script = _script_of(text)
+    return "".join(char if _is_plain(char, script) else _escaped(char) for char in text)
 
 
-def _is_plain(char: str) -> bool:
-    return " " <= char <= "~" or char == "\t" or (char.isprintable() and unicodedata.category(char)[0] in "LNPS")
+def _script_of(text: str) -> str:
+    found = Counter(_script(char) for char in text if char.isalpha())
+    return "LATIN" if "LATIN" in found or not found else found.most_common(1)[0][0]
+
+
+def _is_plain(char: str, script: str) -> bool:
+    return " " <= char <= "~" or char == "\t" or (char.isalpha() and char.isprintable() and _script(char) == script)
 
 
 def _script(char: str) -> str:
-    return unicodedata.name(char, "?").split(" ")[0] if char.isalpha() else ""
+    word = unicodedata.name(char, "?").split(" ")[0]
+    return "CJK" if word in _JAPANESE else word
+
+
+_JAPANESE = frozenset({"HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"})
+"""Written with Chinese characters in one line."""
 
 
 def _escaped(char: str) -> str:

@@ -255,6 +255,8 @@ class Gate:
             arguments=_sha256(parsed.canonical),
             targets=targets,
             policy=self.policy.version,
+            # The question itself is a text of ours: asking must not change what the answer is bound to.
+            labels=str(self.recorder.state.label.join(TOOL)),
         )
 
     def _is_approved(self, call: ProposedCall, tool: Tool, parsed: Parsed, targets: tuple[str, ...]) -> bool:
@@ -262,7 +264,7 @@ class Gate:
         if not call.approval:
             return False
         row = self.recorder.read(lambda tx: approvals.find(tx, call.approval))
-        if row is None or row.state not in ("approve", "modify"):
+        if row is None or row.state not in ("approve", "modify") or row.shown_hash != _sha256(row.shown.encode()):
             return False
         if row.used_ns is not None and not self._has_begun(call.call):
             return False
@@ -277,6 +279,7 @@ class Gate:
             arguments=_sha256(allowed),
             targets=tuple(msgspec.json.decode(row.targets)),
             policy=row.policy,
+            labels=row.labels,
         )
         return asked == self._binding(call, tool, parsed, targets)
 
@@ -336,7 +339,7 @@ class Gate:
             arguments_hash=binding.arguments,
             targets=canonical(targets).decode(),
             policy=self.policy.version,
-            labels=str(self.recorder.state.label),
+            labels=binding.labels,
             shown=shown,
             shown_hash=_sha256(shown.encode()),
             asked_ns=now_ns,

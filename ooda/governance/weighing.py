@@ -70,6 +70,6 @@ def weigh(
         permit(operation, policy.level, policy.grants),
         policy.rules.decide(operation, tool, canonical, policy.level),
         judge(label, operation, targets, policy.named(), is_attended=policy.is_attended),
-        f"{policy.level.word} × {operation}: {cell(operation, policy.level)}",
+        f"{policy.level.word}, {operation}: {cell(operation, policy.level)}",
         str(label),
     )
