@@ -29,6 +29,7 @@ _TITLES = {
     "steward_trouble": "The workspace steward needs you",
     "budget_alert": "A budget is nearly spent",
     "permission_denied": "A call was refused",
+    "reputation_alert": "An agent's standing has changed",
     "workflow_started": "Work has begun",
     "workflow_completed": "Work is done",
     "workflow_failed": "Work has failed",

@@ -24,6 +24,7 @@ BUILT_IN: Final = (
     "steward_trouble admins slack teams webhook",
     "budget_alert admins slack teams webhook",
     "permission_denied admins slack teams webhook",
+    "reputation_alert admins slack teams webhook",
     "alert_* admins slack teams webhook",
     "* none",
 )
