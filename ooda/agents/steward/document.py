@@ -83,18 +83,20 @@ def _html_table(table: Table) -> str:
     heading = f"<h2>{html.escape(table.heading)}</h2>"
     if not table.rows:
         return f"{heading}<p>{html.escape(table.empty)}</p>"
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    return f"{heading}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'{heading}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#1d2430}"
-    "table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}"
+    ":root{color-scheme:light dark}"
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#1d2430;"
+    "background:#fff}table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem;font-variant-numeric:tabular-nums}"
     "th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #dde2ea;vertical-align:top}"
     "th{background:#f4f6f9}svg{width:100%;height:auto}h1{font-size:1.5rem}h2{font-size:1.1rem}"
-    "@media (prefers-color-scheme:dark){body{background:#14181f;color:#dfe5ee}th{background:#1f2630}"
-    "th,td{border-color:#2d3643}}"
+    "tbody tr:hover{background:#f4f6f9}.scroll{overflow-x:auto}.scroll:focus-visible{outline:2px solid #5a6fd0}"
+    "@media (prefers-color-scheme:dark){body{background:#14181f;color:#dfe5ee}th,tbody tr:hover{background:#1f2630}"
+    "th,td{border-color:#2d3643}}@media print{body{margin:0;max-width:none}.scroll{overflow:visible}}"
 )
 
 
