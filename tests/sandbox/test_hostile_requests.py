@@ -155,7 +155,7 @@ held = []
 try:
     while True:
         held.append(os.pipe()); fcntl.fcntl(held[-1][1], 1031, 1 << 20); os.write(held[-1][1], bytes(1 << 20))
-except OSError: time.sleep(1)
+except OSError: time.sleep(0.1)
 """,
     "sockets": """import socket, time
 held = []
@@ -165,7 +165,7 @@ try:
         while True:
             try: one.send(bytes(1 << 16))
             except BlockingIOError: break
-except OSError: time.sleep(1)
+except OSError: time.sleep(0.1)
 """,
 }
 

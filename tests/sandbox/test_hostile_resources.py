@@ -81,46 +81,46 @@ async def test_a_workspace_that_outgrows_its_quota_ends_the_command(small, how):
         await opened.sandbox.write("again", b"1")
 
 
-async def test_file_tools_are_under_the_quota_at_once(small):
+TIGHT = SandboxLimits(disk_bytes=12 * MIB)
+
+
+async def test_file_tools_are_under_the_quota_at_once(backend, opener):
     """No command need run for it: the write that would pass the quota is refused, and what shrinks it is not."""
-    async with small() as opened:
-        for number in range(46):
+    async with opener(backend, limits=TIGHT) as opened:
+        for number in range(10):
             await opened.sandbox.write(f"part-{number}", bytes(MIB))
-        with pytest.raises(ToolFailedError, match="left of its quota"):
-            await opened.sandbox.write("part-46", bytes(3 * MIB))
-        stats = await opened.sandbox.stats()
-        assert stats.workspace_bytes <= stats.workspace_limit_bytes == 48 * MIB
-        with pytest.raises(ToolFailedError, match="left of its quota"):
-            await opened.sandbox.write("part-0", bytes(6 * MIB))
         known = hashlib.sha256(bytes(MIB)).hexdigest()
-        with pytest.raises(ToolFailedError, match="left of its quota"):
-            await opened.sandbox.write("part-0", bytes(6 * MIB), sha256=known)
+        for path, size, expected in (("part-10", 3, None), ("part-0", 6, None), ("part-0", 6, known)):
+            with pytest.raises(ToolFailedError, match="left of its quota"):
+                await opened.sandbox.write(path, bytes(size * MIB), sha256=expected)
+        stats = await opened.sandbox.stats()
+        assert stats.workspace_bytes <= stats.workspace_limit_bytes == 12 * MIB
         await opened.sandbox.write("part-0", b"short")
         await opened.sh("rm part-1 part-2 part-3")
-        await opened.sandbox.write("again", bytes(2 * MIB))
+        await opened.sandbox.write("again", bytes(3 * MIB))
 
 
-async def test_what_a_command_wrote_counts_for_the_next_file(small):
+async def test_what_a_command_wrote_counts_for_the_next_file(backend, opener):
     """The bound follows what commands do, up and down, and empty files are not free."""
-    async with small() as opened:
-        await opened.sh("head -c 40000000 /dev/zero > big")
+    async with opener(backend, limits=TIGHT) as opened:
+        await opened.sh("head -c 9000000 /dev/zero > big")
         with pytest.raises(ToolFailedError, match="left of its quota"):
-            await opened.sandbox.write("more", bytes(12 * MIB))
-        await opened.sh("rm big; mkdir many; cd many; seq 1 11000 | xargs touch; cd ..")
+            await opened.sandbox.write("more", bytes(4 * MIB))
+        await opened.sh("rm big; mkdir many; cd many; seq 1 2500 | xargs touch; cd ..")
         with pytest.raises(ToolFailedError, match="left of its quota"):
-            await opened.sandbox.write("more", bytes(6 * MIB))
+            await opened.sandbox.write("more", bytes(4 * MIB))
         await opened.sh("rm -rf many")
-        await opened.sandbox.write("more", bytes(6 * MIB))
+        await opened.sandbox.write("more", bytes(4 * MIB))
 
 
-async def test_many_writes_at_once_do_not_pass_the_quota_together(small):
+async def test_many_writes_at_once_do_not_pass_the_quota_together(backend, opener):
     """Each counts from the moment it is let through."""
-    async with small() as opened:
+    async with opener(backend, limits=TIGHT) as opened:
         outcomes = await asyncio.gather(
-            *(opened.sandbox.write(f"file-{number}", bytes(2 * MIB)) for number in range(40)), return_exceptions=True
+            *(opened.sandbox.write(f"file-{number}", bytes(MIB)) for number in range(20)), return_exceptions=True
         )
-        assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) <= 24
-        assert (await opened.sandbox.stats()).workspace_bytes <= 48 * MIB
+        assert 9 <= sum(not isinstance(outcome, BaseException) for outcome in outcomes) <= 12
+        assert (await opened.sandbox.stats()).workspace_bytes <= 12 * MIB
 
 
 async def test_the_report_names_the_quota(small):
