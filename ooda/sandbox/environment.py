@@ -9,9 +9,11 @@ finds at `/node_modules` from every folder. Both `bin` folders come first in PAT
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -99,15 +101,40 @@ def _key(spec: SandboxSpec, setup: Sequence[str], lockfiles: Sequence[str]) -> s
     root = spec.image or str(Path(find_interpreter().path).resolve())
     digest = hashlib.sha256(msgspec.json.encode([list(setup), root, dict(spec.env), os.uname().machine]))
     for name in sorted(lockfiles):
-        path = spec.workspace / name
-        if path.is_file() and not path.is_symlink():
-            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        content = _content_hash(spec.workspace / name)
+        if content is not None:
+            digest.update(f"{name}\0".encode() + content)
     return digest.hexdigest()[:32]
+
+
+def _content_hash(path: Path) -> bytes | None:
+    """The hash of a regular file, None for anything else: an agent may have put a link, a FIFO or nothing there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest() if stat.S_ISREG(os.fstat(fd).st_mode) else None
+
+
+def _left_out(folder: str, names: list[str]) -> list[str]:
+    """What is not copied: repositories, modules, and what is neither file nor folder nor link."""
+    out = []
+    for name in names:
+        with contextlib.suppress(OSError):
+            mode = os.lstat(os.path.join(folder, name)).st_mode
+            if name in (".git", _MODULES) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+                out.append(name)
+    return out
 
 
 def _begin(making: Path, workspace: Path) -> None:
     (making / _FOLDER).mkdir(parents=True)
-    shutil.copytree(workspace, making / "workspace", symlinks=True, ignore=shutil.ignore_patterns(".git", _MODULES))
+    try:
+        shutil.copytree(workspace, making / "workspace", symlinks=True, ignore=_left_out)
+    except (shutil.Error, OSError, RecursionError) as error:
+        said = str(error)[:500]
+        raise ToolFailedError(f"the workspace cannot be copied for the environment's setup: {said}") from error
     if os.geteuid() == 0:
         for name in (_FOLDER, "workspace"):
             hand_over(making / name, owner_for(workspace))

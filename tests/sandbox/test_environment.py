@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
 import json
 import os
 import shutil
+import socket
+import subprocess
 import tarfile
 import threading
 import zipfile
@@ -57,6 +60,40 @@ async def test_a_failing_setup_leaves_nothing_and_says_why(spec, tmp_path):
         await prepare_environment(spec, ["true", "echo almost; exit 3", "echo never"], cache_dir=tmp_path / "cache")
     assert caught.value.exit_code == 3
     assert list((tmp_path / "cache" / "environments").iterdir()) == []
+
+
+async def test_a_hostile_workspace_is_set_up_in_like_any_other(spec, tmp_path):
+    """On resume the files are the agent's: FIFOs, sockets, links, a lock file that never ends or leads outside."""
+    workspace = spec.workspace
+    os.mkfifo(workspace / "fifo")
+    os.mkfifo(workspace / "setup.py")
+    (workspace / "pyproject.toml").symlink_to("/etc/shadow")
+    (workspace / "requirements.txt").symlink_to("/dev/zero")
+    (workspace / "dangling").symlink_to("/nowhere")
+    (workspace / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as listener:
+        folder = os.open(workspace, os.O_PATH)
+        listener.bind(f"/proc/self/fd/{folder}/socket")
+        os.close(folder)
+    setup = ["ls -A > /environment/seen"]
+    made = await asyncio.wait_for(prepare_environment(spec, setup, cache_dir=tmp_path / "cache"), 60)
+    seen = (made.folder / "environment" / "seen").read_text().split()
+    assert sorted(seen) == ["dangling", "loop", "pyproject.toml", "requirements.txt"]
+
+
+async def test_a_workspace_too_deep_to_copy_is_said(spec, tmp_path):
+    """Folders nested deeper than the host can walk end the setup in words, and leave nothing."""
+    here = os.open(spec.workspace, os.O_PATH)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_PATH, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(ToolFailedError, match="cannot be copied"):
+        await prepare_environment(spec, ["true"], cache_dir=tmp_path / "cache")
+    assert list((tmp_path / "cache" / "environments").iterdir()) == []
+    subprocess.run(["rm", "-rf", str(spec.workspace / "d")], check=True)
 
 
 def _wheel() -> bytes:
