@@ -104,6 +104,33 @@ def test_a_provider_that_stays_bad_ends_the_run_which_can_be_resumed(home: Make,
     assert (again.code, len(there.commits())) == (0, 1)
 
 
+def test_a_prompt_that_outgrew_the_window_is_compacted_and_the_run_goes_on(home: Make) -> None:
+    """The provider says so, the old turns make room, and the run replays over the same cut."""
+    too_long = broken(400, "This model's maximum context length is 8192 tokens, your messages resulted in 9000 tokens.")
+    looks = [
+        say(f"Look {last}.", ("read_file", {"path": "sums.py", "start_line": 1, "end_line": last}))
+        for last in range(1, 9)
+    ]
+    there = home([PLAN, *looks, too_long, MEND, FINISH])
+    done = there.run()
+
+    assert (done.code, len(there.commits())) == (0, 1)
+    assert "prompt compacted: the model's window overflowed" in done.err
+    refused, answered = (len(asked["messages"]) for asked in there.provider.requests[-3:-1])
+    assert answered < refused
+    assert "no divergence" in there.ooda("runs", "replay", there.runs()[0]["run"]).out
+
+
+def test_another_model_answers_while_the_first_is_down(home: Make) -> None:
+    """One request goes to the fallback; the next one is asked of the run's own model again."""
+    there = home([PLAN, broken(503), broken(503), MEND, FINISH])
+    done = there.run("--set", "model.fallbacks=second", *PATIENT)
+
+    assert (done.code, len(there.commits())) == (0, 1)
+    asked = [request["model"] for request in there.provider.requests]
+    assert asked == ["scripted", "scripted", "scripted", "second", "scripted"]
+
+
 def test_an_endpoint_nobody_listens_at_is_told_within_seconds(home: Make) -> None:
     """Offline is an error, never a hang."""
     with closing(socket.socket()) as taken:
