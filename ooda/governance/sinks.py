@@ -25,8 +25,8 @@ class Sink(msgspec.Struct, frozen=True):
 
     risk: Risk
     deciding: tuple[str, ...] = ()
-    """The arguments that decide what is hit. A call's argument of such a name is a target of it, whatever else its
-    tool reports, unless the tool itself holds it against the typed task before it acts."""
+    """The arguments that decide what is hit. A call's argument of such a name is a target of it (`branch=main`),
+    whatever else its tool reports, unless the tool itself holds it against the typed task before it acts."""
     is_egress: bool = False
     """Data leaves to where others read it."""
     is_change: bool = False

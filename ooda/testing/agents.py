@@ -58,8 +58,8 @@ class ToolDouble:
         return (*self._box.names(), *self._extra)
 
     def schemas(self, names: tuple[str, ...]) -> bytes:
-        """What a model is shown of the declared tools."""
-        return self._box.schemas(tuple(name for name in names if name not in self._extra))
+        """What a model is shown of the declared tools; external programs and children are told of in its rules."""
+        return self._box.schemas(tuple(name for name in names if name not in self._extra and ":" not in name))
 
 
 class AgentBench:

@@ -107,10 +107,13 @@ class ToolDeclaration:
         return Parsed(value=value, canonical=encoded, repaired=repaired or coerced)
 
     def aims(self, room: ToolRoom, value: Any) -> tuple[str, ...]:
-        """All a call is aimed at: what `targets` says, and the values of its deciding arguments."""
+        """All a call is aimed at: what `targets` says, and its deciding arguments as `name=value`.
+
+        The name belongs to it: `main` as the base of a pull request is not `main` as a branch to push to.
+        """
         said = self.targets(room, value)
-        decided = (getattr(value, name, None) for name in SINKS[self.operation].deciding if name not in self.judges)
-        more = (text for given in decided for text in _texts(given) if text)
+        decided = [name for name in SINKS[self.operation].deciding if name not in self.judges]
+        more = (f"{name}={text}" for name in decided for text in _texts(getattr(value, name, None)) if text)
         return tuple(dict.fromkeys((*said, *more)))
 
     def _validate(self, given: Object) -> tuple[BaseModel, bool]:
