@@ -209,7 +209,9 @@ class Gatherer:
             except IntegrationError as error:
                 problems.append(str(error))
                 continue
-            policy = with_days_off(policy, days_off(text, today - timedelta(days=2), today + _HOLIDAYS_AHEAD))
+            # A large calendar takes seconds, in which the pass must keep its lease.
+            days = await asyncio.to_thread(days_off, text, today - timedelta(days=2), today + _HOLIDAYS_AHEAD)
+            policy = with_days_off(policy, days)
         return policy
 
     async def _token(self, problems: list[str]) -> None:
