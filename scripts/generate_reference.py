@@ -364,8 +364,10 @@ def _demo_lines() -> Iterable[str]:
     first = msgspec.structs.replace(cassette.started, cassette=cassette.digest)
     for seq, entry in enumerate(cassette.entries):
         progress.heard(seq, entry if seq else msgspec.structs.replace(entry, event=first))
+    # Where it was recorded is nobody's business, and nobody's folder.
+    recorded = Path(json.loads(cassette.started.task.text)["repository"]["remote_url"]).parent
     phases: list[list[str]] = [[]]
-    for line in seen.getvalue().splitlines():
+    for line in seen.getvalue().replace(str(recorded), "/tmp/tariff").splitlines():
         if line.startswith("──"):
             phases.append([])
         phases[-1].append(re.sub(r"  \[\$.*? left\]$", "", line))
