@@ -316,6 +316,12 @@ def _small(commands: Any) -> None:
     leaf = _leaf(budget, "show", "budget:show", "what is spent, reserved and left")
     _output(leaf)
     _settings(leaf)
+    leaf = _leaf(budget, "history", "budget:history", "what was spent in past hours or days")
+    leaf.add_argument("scope", nargs="?", default="global", help="as `budget show` names it (default global)")
+    leaf.add_argument("--by", choices=("day", "hour"), default="day", help="default: day")
+    leaf.add_argument("--limit", type=int, default=14, metavar="N", help="the newest so many (default 14)")
+    _output(leaf)
+    _settings(leaf)
     audit = commands.add_parser("audit", help="the chained log of every decision").add_subparsers(
         title="commands", metavar="COMMAND", required=True
     )

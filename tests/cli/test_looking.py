@@ -81,7 +81,7 @@ def test_budget_and_audit_of_a_run_and_a_row_that_was_changed(home: Make) -> Non
     run = there.runs()[0]["run"]
     spent = {row["scope"]: row["spent_tokens"] for row in there.ooda("budget", "show", "--json").json()}
     assert (spent["global"], spent[f"run:{run}"], spent["task:local/local/T-1"]) == (330, 330, 330)
-    assert there.ooda("budget", "show").out.splitlines()[0].split()[:3] == ["scope", "window", "spent"]
+    assert there.ooda("budget", "show").out.splitlines()[0].split()[:3] == ["scope", "window", "used"]
 
     intact = there.ooda("audit", "verify")
     assert intact.code == 0
