@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -304,7 +303,6 @@ async def test_runs_on_two_machines_share_one_cap(tmp_path: Path, redis_url: str
     """Each has a store of its own; what one has spent the other is refused, and nothing stays held."""
     prices = tmp_path / "prices.toml"
     prices.write_text(PRICES)
-    prefix = uuid4().hex  # of this run of the test: the windows of an earlier one stand for an hour
     shared = {"budget.price_file": str(prices), "governance.redis_url": redis_url, "budget.hour_usd": "0.3"}
     prefix = uuid.uuid4().hex  # a folder's name comes back within the hour, and the server remembers
     ends = []
