@@ -20,6 +20,7 @@ def steward_commands(commands: Any) -> None:
     _undo(steward)
     _base(steward)
     _learnt(steward)
+    _conditions(steward)
     _service(steward)
 
 
@@ -125,6 +126,20 @@ def _learnt(steward: Any) -> None:
     _report_output(made)
     made = leaf(steward, "savings", "steward_learnt:savings", "what stopping saved: hours, and money where prices are")
     made.add_argument("--since", default="30d", metavar="TIME", help="how far back (default 30d)")
+    _report_output(made)
+
+
+def _conditions(steward: Any) -> None:
+    made = leaf(
+        steward, "calendar", "steward_conditions:calendar", "days off that calendars name, on which the fleet is quiet"
+    )
+    made.add_argument(
+        "sources", nargs="*", metavar="CALENDAR", help="iCalendar file or https URL (default: the configured ones)"
+    )
+    made.add_argument("--ahead", default="400d", metavar="TIME", help="how far ahead (default 400d)")
+    _report_output(made)
+    made = leaf(steward, "rules", "steward_conditions:rules", "check and show the rules that choose a policy")
+    made.add_argument("file", nargs="?", help="JSON file of rules (default: the configured one)")
     _report_output(made)
 
 
