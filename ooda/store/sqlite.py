@@ -36,8 +36,8 @@ class SqliteTx:
 
     for_update = ""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._execute = connection.execute
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._execute = cursor.execute
 
     def execute(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         return self._execute(sql, params).fetchall()
@@ -59,6 +59,8 @@ class SqliteDatabase:
         """Open the file; see `connect`."""
         self.path = path
         self.connection = connect(path, readonly=readonly, busy_timeout_s=busy_timeout_s)
+        self._cursor = self.connection.cursor()
+        """One for all statements: each is read to its end before the next, and making one costs as much as a bind."""
         self._is_busy = False
         self._log = -1
         """Descriptor of the write-ahead log, to sync it."""
@@ -111,11 +113,11 @@ class SqliteDatabase:
             raise RuntimeError("a transaction is under way; use the `tx` it was given instead of the store")
         connection = self.connection
         self._is_busy = True
-        tx = SqliteTx(connection)
+        tx = SqliteTx(self._cursor)
         try:
-            connection.execute(begin)
+            self._cursor.execute(begin)
             result = work(tx)
-            connection.execute("COMMIT")
+            self._cursor.execute("COMMIT")
             return result
         except sqlite3.Error as error:
             raise from_sqlite(error, self.path, "read" if begin == "BEGIN" else "write") from error
