@@ -298,10 +298,10 @@ class LocalEngine:
             case CallModel():
                 return self._world.ask_model(tx, command)
             case CallTool() | RunCli():
-                if self._gate.wants_hooks(_tool_of(command)):
-                    return None  # programs are asked outside of the transaction
-                situation = self._recorder.loop.situation(self.state)
-                return self._gate.intent(tx, self._proposed(command), situation)
+                proposed, situation = self._proposed(command), self._recorder.loop.situation(self.state)
+                if self._gate.wants_consult(proposed, situation):
+                    return None  # what is outside is looked at and asked outside of the transaction
+                return self._gate.intent(tx, proposed, situation)
             case Notify():
                 notified = Notified(
                     notice=command.notice, kind_=command.kind, message=command.message, details=command.details
@@ -324,17 +324,17 @@ class LocalEngine:
                 return lambda: self._spawned(command)
             case Stop():
                 return lambda: self._stop(command)
-            case CallTool() | RunCli() if self._gate.wants_hooks(_tool_of(command)):
-                return lambda: self._hooked(command)
-            case CallModel() | CallTool() | RunCli() | Notify() | SetTimer():
+            case CallTool() | RunCli():
+                return lambda: self._consulted(command)
+            case CallModel() | Notify() | SetTimer():
                 raise TypeError(f"{type(command).__name__} has an intent, it is not carried out without one")
             case _:
                 assert_never(command)
 
     # -- commands ---------------------------------------------------------------------------------------
 
-    async def _hooked(self, command: CallTool | RunCli) -> None:
-        """Ask the operator's hooks about a call, then decide it as any other, and carry out what comes of that."""
+    async def _consulted(self, command: CallTool | RunCli) -> None:
+        """Look and ask outside about a call, then decide it as any other, and carry out what comes of that."""
         situation = self._recorder.loop.situation
         proposed = self._proposed(command)
         await self._gate.consult(proposed, situation(self.state))
@@ -510,7 +510,3 @@ def _waits_for(state: RunState) -> str:
     if ask.ask == "decision":
         return ask.prompt
     return f"It waits for approval {ask.id}: ooda approvals answer {ask.id} --approve | --reject"
-
-
-def _tool_of(command: CallTool | RunCli) -> str:
-    return command.tool if isinstance(command, CallTool) else f"cli:{command.profile}"

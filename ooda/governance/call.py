@@ -6,7 +6,7 @@ The gate stands below the tools, so the little it asks of them is stated here as
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -22,6 +22,7 @@ __all__ = [
     "ProbeAnswer",
     "ProposedCall",
     "Refused",
+    "ReplacesFile",
     "Tool",
     "ToolOutcome",
     "Toolbox",
@@ -107,6 +108,15 @@ class Tool(Protocol):
 
     async def probe(self, parsed: Parsed, key: str) -> ProbeAnswer:
         """For effect `once`: did the call with this idempotency key happen? Reads only."""
+        ...
+
+
+@runtime_checkable
+class ReplacesFile(Protocol):
+    """A tool whose call may take the place of a file: a person who approves it has to know, and mean, which content."""
+
+    async def replaces(self, parsed: Parsed) -> str:
+        """What is there now, in words that hold its hash; empty for a call that replaces nothing. Reads only."""
         ...
 
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from ooda.errors import IntegrationError, RefusedError, ToolError, nearest
 from ooda.events import ApprovalAnswered, ApprovalAsked, Body, Effect, Notified, ToolReturned, ToolStarted, canonical
@@ -29,6 +30,7 @@ from ooda.governance.call import (
     ProbeAnswer,
     ProposedCall,
     Refused,
+    ReplacesFile,
     Tool,
     Toolbox,
     ToolOutcome,
@@ -117,6 +119,8 @@ class Gate:
         self._reachable = reachable
         self._said: dict[str, tuple[str, HookSaid]] = {}
         """What the operator's hooks said to a call, with its arguments: asked before it is decided."""
+        self._replaced: dict[str, str] = {}
+        """What a call would take the place of, as it was right before it was decided."""
 
     # -- decide -----------------------------------------------------------------------------------------
 
@@ -145,6 +149,7 @@ class Gate:
         if ruled.decision == "deny":
             return Refused("rule", f"rule `{ruled.rule}`: {ruled.reason}", operation)
         asks: NeedsApproval | None = None
+        shown_targets = (*targets, *filter(None, (self._replaced.get(call.call),)))
         for hook in self._hooks:
             match hook(call, tool, parsed):
                 case Refused() as refused:
@@ -157,7 +162,7 @@ class Gate:
         if said.decision == "ask":
             reason = f"hook `{said.hook}`: {said.reason}"
             asks = asks or NeedsApproval(
-                shown_text(call.tool, operation, reason, targets, parsed.canonical), reason, operation
+                shown_text(call.tool, operation, reason, shown_targets, parsed.canonical), reason, operation
             )
         if ruled.rule == UNREAD and not self.policy.is_attended:
             # A model can write it otherwise at once; a run that waits for a person over a spelling is of no use.
@@ -166,7 +171,7 @@ class Gate:
             return Refused("label", judged.reason, operation)
         if reason := weighed.asking:
             asks = asks or NeedsApproval(
-                shown_text(call.tool, operation, reason, targets, parsed.canonical), reason, operation
+                shown_text(call.tool, operation, reason, shown_targets, parsed.canonical), reason, operation
             )
         if asks is not None and not self._is_approved(call, tool, parsed, targets):
             return asks
@@ -176,15 +181,28 @@ class Gate:
         """Whether the operator's hooks have to be asked (`consult`) before a call of this tool is decided."""
         return self._programs is not None and any(self._programs.concern(event, tool) for event in _BEFORE)
 
+    def wants_consult(self, call: ProposedCall, situation: Situation) -> bool:
+        """Whether something outside has to be looked at or asked (`consult`) before a call is decided for good."""
+        if self.wants_hooks(call.tool):
+            return True
+        tool = self._toolbox.find(call.tool)
+        if tool is None or _replacing(tool) is None:
+            return False
+        return bool(call.approval) or isinstance(self.decide(call, situation), NeedsApproval)
+
     async def consult(self, call: ProposedCall, situation: Situation) -> None:
-        """Ask the operator's hooks about a call; `decide` then counts what they said, for exactly these arguments."""
+        """See what a call would replace, and ask the operator's hooks; `decide` then counts both, for this call."""
         hooks, tool = self._programs, self._toolbox.find(call.tool)
-        if hooks is None or tool is None or not self.wants_hooks(call.tool):
-            return
         try:
-            parsed = tool.parse(call.arguments)
+            parsed = tool.parse(call.arguments) if tool is not None else None
         except ToolError:
             return  # refused for its arguments anyway
+        if tool is None or parsed is None:
+            return
+        if (replacing := _replacing(tool)) is not None:
+            self._replaced[call.call] = await replacing.replaces(parsed)
+        if hooks is None or not self.wants_hooks(call.tool):
+            return
         facts = self._facts_of(call.call, tool, parsed, str(situation.label))
         said = await hooks.ask("PreToolUse", call.tool, facts)
         self._said[call.call] = (call.arguments, said)
@@ -253,7 +271,7 @@ class Gate:
             tool=tool.name,
             definition=tool.definition,
             arguments=_sha256(parsed.canonical),
-            targets=targets,
+            targets=(*targets, *filter(None, (self._replaced.get(call.call),))),
             policy=self.policy.version,
             # The question itself is a text of ours: asking must not change what the answer is bound to.
             labels=str(self.recorder.state.label.join(TOOL)),
@@ -281,7 +299,10 @@ class Gate:
             policy=row.policy,
             labels=row.labels,
         )
-        return asked == self._binding(call, tool, parsed, targets)
+        now = self._binding(call, tool, parsed, targets)
+        if row.state == "modify":  # whoever changed the call may have named another file, whose content nobody showed
+            now, asked = (replace(bound, targets=bound.targets[: len(targets)]) for bound in (now, asked))
+        return asked == now
 
     def _has_begun(self, call: str) -> bool:
         """Whether an open call was begun before: made again after an interruption, it is the same effect still."""
@@ -337,7 +358,7 @@ class Gate:
             definition=tool.definition,
             arguments=parsed.canonical.decode(),
             arguments_hash=binding.arguments,
-            targets=canonical(targets).decode(),
+            targets=canonical(binding.targets).decode(),
             policy=self.policy.version,
             labels=binding.labels,
             shown=shown,
@@ -557,6 +578,11 @@ class Gate:
             reason=self.recorder.redactor.redact(reason).text if reason else "",
             details=details,
         )
+
+
+def _replacing(tool: object) -> ReplacesFile | None:
+    is_write = getattr(tool, "operation", None) is Operation.WRITE_WORKSPACE
+    return tool if is_write and isinstance(tool, ReplacesFile) else None
 
 
 def _sha256(data: bytes) -> str:

@@ -39,6 +39,9 @@ Targets = Callable[[ToolRoom, Any], tuple[str, ...]]
 Probe = Callable[[ToolRoom, Any, str], Awaitable[ProbeAnswer]]
 """For effect `once`: did the call with this idempotency key happen?"""
 
+Replaces = Callable[["ToolRoom", Any], Awaitable[str]]
+"""What a call with these arguments would take the place of; reads only."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ToolDeclaration:
@@ -57,6 +60,7 @@ class ToolDeclaration:
     function: Callable[..., Awaitable[ToolOutcome]]
     targets: Targets
     probe: Probe
+    replaces: Replaces | None = None
     judges: tuple[str, ...] = ()
     """Deciding arguments of the sink that the tool itself holds against the typed task before it acts."""
 
@@ -176,6 +180,7 @@ def tool(
     targets: Targets = lambda room, arguments: (),
     probe: Probe | None = None,
     judges: tuple[str, ...] = (),
+    replaces: Replaces | None = None,
 ) -> Callable[[Callable[..., Awaitable[ToolOutcome]]], ToolDeclaration]:
     """Declare an async function `(room, …arguments)` as a tool; its docstring is what the model reads.
 
@@ -184,6 +189,7 @@ def tool(
         effect: What happens to an interrupted call. `once` needs a `probe`.
         targets: What in the outside world a call touches; from the typed task, not from the model. Arguments that
             decide what the operation hits (`Sink.deciding`) are targets without being named here.
+        replaces: What content a call would take the place of, in words with its hash; approvals are bound to it.
         judges: Those among them that the tool holds against the typed task itself, and refuses what it does not name.
     """
 
@@ -206,6 +212,7 @@ def tool(
             targets=targets,
             probe=probe or _unknown,
             judges=judges,
+            replaces=replaces,
         )
 
     return declare

@@ -6,11 +6,11 @@ ends and modes of existing files are kept; an edit is written only over the cont
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from ooda.errors import ToolArgumentsError
+from ooda.errors import ToolArgumentsError, ToolError
 from ooda.governance.call import ToolOutcome
 from ooda.governance.operations import Operation
 from ooda.governance.secret_files import label_of_file
@@ -75,7 +75,16 @@ async def read_file(
     )
 
 
-@tool(operation=Operation.WRITE_WORKSPACE, effect="local", timeout_s=30)
+async def _replaced(room: ToolRoom, arguments: Any) -> str:
+    path: str = arguments.path
+    try:
+        file = await room.the_sandbox().read(path, max_bytes=FILE_BYTES)
+    except ToolError:  # not there, no file, too large: then the call itself says so
+        return f"{path}: no file that can be read"
+    return f"{path}: takes the place of {size(file.info.size_bytes)}, SHA-256 {file.info.sha256}"
+
+
+@tool(operation=Operation.WRITE_WORKSPACE, effect="local", timeout_s=30, replaces=_replaced)
 async def write_file(
     room: ToolRoom,
     path: Path_,
@@ -98,7 +107,7 @@ async def write_file(
     )
 
 
-@tool(operation=Operation.WRITE_WORKSPACE, effect="local", timeout_s=30)
+@tool(operation=Operation.WRITE_WORKSPACE, effect="local", timeout_s=30, replaces=_replaced)
 async def edit_file(
     room: ToolRoom,
     path: Path_,

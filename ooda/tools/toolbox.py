@@ -77,6 +77,12 @@ class BoundTool:
         arguments = {name: getattr(parsed.value, name) for name in type(parsed.value).model_fields}
         return await self.declaration.function(room, **arguments)
 
+    async def replaces(self, parsed: Parsed) -> str:
+        """What is there that the call would take the place of; empty where it cannot be read or nothing is."""
+        if self.declaration.replaces is None:
+            return ""
+        return await self.declaration.replaces(self._room, parsed.value)
+
     async def probe(self, parsed: Parsed, key: str) -> ProbeAnswer:
         return await self.declaration.probe(self._room, parsed.value, key)
 

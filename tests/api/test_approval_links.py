@@ -239,3 +239,35 @@ def test_no_changed_token_opens_anything(
         return
     with pytest.raises(RefusedError):
         opened_link(session, changed)
+
+
+WRITES = """
+[[rule]]
+name = "writes-ask"
+decision = "ask"
+reason = "a person looks at every new text"
+tools = ["write_file"]
+match = [{ tool = "write_file", path = "a", content = "b" }]
+not_match = [{ tool = "read_file", path = "a" }]
+"""
+WRITE = say("Whole.", ("write_file", {"path": "README.md", "content": "# mine\n"}))
+
+
+@pytest.mark.parametrize("is_changed", [False, True], ids=["as it was", "changed meanwhile"])
+async def test_an_approved_write_is_bound_to_the_content_it_replaces(bench: RunBench, is_changed: bool) -> None:
+    """The person is shown its hash; when the file is another by then, they are asked again, in another process too."""
+    (bench.folder / "rules.toml").write_text(WRITES)
+    with bench.session() as session:
+        ending = await bench.run(bench.task(), [PLAN, WRITE], session=session)
+        (row,) = waiting_for(session)
+        assert "README.md: takes the place of 7 bytes, SHA-256 " in row.shown
+        answer_approval(session, row.id, "approve", "")
+        if is_changed:
+            (session.places.run(ending.state.run).workspace / "README.md").write_text("# theirs\n")
+    with bench.session() as session:
+        again = await bench.resume(ending.state.run, [MEND, FINISH], session=session)
+        asked_again = waiting_for(session)
+    assert (again.status == "waiting", len(asked_again)) == ((True, 1) if is_changed else (False, 0))
+    if is_changed:
+        assert asked_again[0].id != row.id
+        assert "takes the place of 9 bytes" in asked_again[0].shown
