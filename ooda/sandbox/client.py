@@ -34,6 +34,7 @@ _ARGUMENT_CODES = frozenset(
         "too_large",
     }
 )
+_PATIENCE = 20
 _FAILURE_CODES = frozenset({"busy", "ended", "failed", "no_process", "no_space", "timeout", "too_many"})
 
 
@@ -68,7 +69,8 @@ class HelperClient:
         self._waiting: dict[int, _Waiting] = {}
         self._next = 0
         self._broken: SandboxError | None = None
-        self._closing = False
+        self._heard = 0.0
+        """When the last bytes came, on the loop's clock."""
         self._sending = asyncio.Lock()
         self._reader = asyncio.create_task(self._read(), name="sandbox-helper-reader")
 
@@ -84,7 +86,7 @@ class HelperClient:
         """The reply to one request.
 
         Args:
-            deadline_s: how long to wait before the enclosure counts as broken.
+            deadline_s: how long the helper may be silent before the enclosure counts as broken.
             chunk: takes pieces of a spooled output as they come.
             on_cancel: gives the `stop` request to send when the caller is cancelled; its effect is awaited.
         """
@@ -96,11 +98,9 @@ class HelperClient:
         self._waiting[number] = waiting
         try:
             await self._send({"v": VERSION, "id": number, "op": op, **arguments})
-            async with asyncio.timeout(deadline_s):
-                return _unwrap(await asyncio.shield(waiting.future))
-        except TimeoutError as error:
-            self._fail(SandboxError(f"the sandbox helper did not answer `{op}` within {deadline_s:.0f} s", op=op))
-            raise self._broken or error from error
+            if not await self._answered(waiting.future, deadline_s):
+                self._fail(SandboxError(f"the sandbox helper did not answer `{op}` within {deadline_s:.0f} s", op=op))
+            return _unwrap(await waiting.future)
         except asyncio.CancelledError:
             if on_cancel is not None:
                 await asyncio.shield(self._stop(number, waiting, on_cancel))
@@ -109,6 +109,19 @@ class HelperClient:
             self._waiting.pop(number, None)
             if waiting.future.done() and not waiting.future.cancelled():
                 waiting.future.exception()  # seen, even when the caller was cancelled before it came
+
+    async def _answered(self, future: asyncio.Future[dict[str, Any]], deadline_s: float) -> bool:
+        """Wait for an answer for as long as the helper says anything at all: a request may stand in a queue behind
+        others that are large. False when it has been silent for `deadline_s`, or had twenty times that."""
+        clock = asyncio.get_running_loop().time
+        began = now = clock()
+        until = began + deadline_s
+        while until > now:
+            if (await asyncio.wait({future}, timeout=until - now))[0]:
+                return True
+            now = clock()
+            until = min(max(until, self._heard + deadline_s), began + _PATIENCE * deadline_s)
+        return False
 
     async def _stop(self, number: int, waiting: _Waiting, on_cancel: Callable[[int], dict[str, Any]]) -> None:
         """A cancelled command is ended inside before the cancellation goes on; at most 2 s."""
@@ -134,6 +147,7 @@ class HelperClient:
         decoder = Decoder()
         try:
             while data := await self._channel.receive():
+                self._heard = asyncio.get_running_loop().time()
                 for message in decoder.feed(data):
                     self._dispatch(message)
         except (FrameError, ConnectionError, OSError) as error:

@@ -84,6 +84,15 @@ async def test_a_file_no_frame_can_carry_is_refused_by_its_size(box):
     await box.sh("rm large")
 
 
+async def test_a_search_or_listing_without_bound_has_one(box):
+    """More hits or entries than anyone reads cost neither memory nor the sandbox."""
+    await box.sh("mkdir -p hits; yes a | head -c 200000 > hits/a")
+    found = await box.sandbox.search("a", path="hits", max_hits=10**12)
+    assert (len(found.hits), found.truncated) == (10_000, True)
+    assert len(await box.sandbox.list("hits", depth=10**12, max_entries=10**12)) == 1
+    await box.sh("rm -r hits")
+
+
 ODD_DIRECTORIES = ["x" * 300, "x" * 5000, "\ud800", "a\0b", "/proc/self/cwd/..", "/workspace/../..", "\x1b[2J" * 200]
 
 

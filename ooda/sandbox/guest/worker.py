@@ -21,6 +21,7 @@ __all__ = ["OPERATIONS", "WRITING", "serve_files"]
 
 WRITING = ("write", "edit")
 OPERATIONS = ("read", *WRITING, "list", "search")
+_MAX_HITS, _MAX_LISTED = 10_000, 200_000
 _READ_BYTES = 40 << 20
 """What a frame can carry back as base64."""
 
@@ -72,8 +73,8 @@ def _perform(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
             return {"info": workspace.edit(path, data, str(request["sha256"]), mode, room)}
         return {"info": workspace.write(path, data, mode, room)}
     if op == "list":
-        return workspace.list_entries(path, int(request["depth"]), int(request["max_entries"]))
+        return workspace.list_entries(path, int(request["depth"]), min(int(request["max_entries"]), _MAX_LISTED))
     if op == "search":
-        glob = request.get("glob")
-        return search(workspace, request["pattern"], path, glob, bool(request["regex"]), int(request["max_hits"]))
+        glob, hits = request.get("glob"), min(int(request["max_hits"]), _MAX_HITS)
+        return search(workspace, request["pattern"], path, glob, bool(request["regex"]), hits)
     raise GuestError("unknown_op", f"{op!r} is not a file operation; known are {', '.join(OPERATIONS)}")
