@@ -44,7 +44,7 @@ def retry_after_s(value: str, now_ns: int) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text[:12])
     try:
-        seconds = float(text) if text else math.nan
+        seconds = float(text) if text.isascii() else math.nan
     except ValueError:
         seconds = math.nan
     if math.isfinite(seconds):
