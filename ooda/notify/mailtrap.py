@@ -36,7 +36,7 @@ class MailtrapChannel:
         self._token = token
         self._sender = sender
         self.host = poster.url.host
-        about = f"{poster.url.netloc}{poster.url.target}:{token.get_secret_value()}:{sender}"
+        about = f"{poster.digest}:{token.get_secret_value()}:{sender}"
         self.endpoint = hashlib.sha256(about.encode()).hexdigest()[:16]
 
     def render(self, letter: Letter, recipient: str) -> bytes:

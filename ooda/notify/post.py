@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import socket
 import ssl
 from collections.abc import Mapping
@@ -60,6 +61,8 @@ class Poster:
 
     def __init__(self, url: Url, *, ca_file: str = "") -> None:
         self.url = url
+        self.digest = hashlib.sha256(f"{url.netloc}{url.target}".encode()).hexdigest()[:16]
+        """Tells addresses apart without showing them."""
         self._ca_file = ca_file
 
     async def post(self, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:

@@ -6,7 +6,6 @@ not know message ids, so a letter that may have arrived before says so.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -38,7 +37,7 @@ class SlackChannel:
     def __init__(self, poster: Poster) -> None:
         self._poster = poster
         self.host = poster.url.host
-        self.endpoint = hashlib.sha256(f"{poster.url.netloc}{poster.url.target}".encode()).hexdigest()[:16]
+        self.endpoint = poster.digest
 
     def render(self, letter: Letter, recipient: str) -> bytes:
         """A header, a section for each notice with its facts below, and a foot with the message's id."""

@@ -6,7 +6,6 @@ card. Teams does not know message ids, so a letter that may have arrived before 
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -37,7 +36,7 @@ class TeamsChannel:
     def __init__(self, poster: Poster) -> None:
         self._poster = poster
         self.host = poster.url.host
-        self.endpoint = hashlib.sha256(f"{poster.url.netloc}{poster.url.target}".encode()).hexdigest()[:16]
+        self.endpoint = poster.digest
 
     def render(self, letter: Letter, recipient: str) -> bytes:
         """The card; what does not fit into Teams' limit is left out and counted."""

@@ -7,7 +7,6 @@ answer but 2xx is tried again; 410 ends the address.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -38,7 +37,7 @@ class WebhookChannel:
         self._poster = poster
         self._keys = tuple(keys)
         self.host = poster.url.host
-        self.endpoint = hashlib.sha256(f"{poster.url.netloc}{poster.url.target}".encode()).hexdigest()[:16]
+        self.endpoint = poster.digest
 
     def render(self, letter: Letter, recipient: str) -> bytes:
         """One notice as JSON; a letter here never holds more."""

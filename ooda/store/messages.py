@@ -144,7 +144,7 @@ def claim(tx: Tx, channel: str, owner: str, now_ns: int, lease_ns: int, run: str
     """
     rows = tx.execute(
         f"{_SELECT} WHERE channel = ? AND state = 'waiting' AND ended_ns IS NULL AND due_ns <= ?{_of(run)} "
-        "ORDER BY due_ns LIMIT 1",
+        "ORDER BY due_ns, id LIMIT 1",
         (channel, now_ns, *((run,) if run else ())),
     )
     if not rows:
