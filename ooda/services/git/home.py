@@ -37,6 +37,8 @@ _ATTRIBUTES = "* !filter !diff !merge\n"
 _INNER_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
 _END_S = 5.0
 _INNER_DEPTH = 50
+_LAST_MADE = "askpass"
+"""The last file of a repository that is being made."""
 _INNER_MAX_BYTES = 200 << 20
 """Above this much history the sandbox gets no copy of it."""
 
@@ -44,22 +46,24 @@ _INNER_MAX_BYTES = 200 << 20
 async def make_home(runner: GitRunner) -> None:
     """Make the repository, or make an existing one ready again after its process was killed. Idempotent."""
     git_dir = runner.git_dir
-    if not (git_dir / "HEAD").exists():
-        git_dir.mkdir(parents=True, exist_ok=True)
-        git_dir.chmod(0o700)
-        await runner.run("init", "--quiet", "--bare", "--template=", str(git_dir))
-    else:
+    if git_dir.exists():
         await runner.off_loop(_end_strays, git_dir)
+    else:
+        git_dir.mkdir(parents=True, mode=0o700)
     for left in git_dir.rglob("*.lock"):
         left.unlink(missing_ok=True)  # of a killed process: one owner at a time is what the run's lease is for
+    if not (git_dir / _LAST_MADE).exists():
+        git_dir.chmod(0o700)
+        # Killed in the middle, it is begun again: what is there already stays.
+        await runner.run("init", "--quiet", "--bare", "--template=", str(git_dir))
     for left in (path for kind in ("intake", "restore", "inner") for path in git_dir.glob(f"{kind}-*")):
         shutil.rmtree(left)
     info = git_dir / "info"
     info.mkdir(exist_ok=True)
     (info / "attributes").write_text(_ATTRIBUTES)
     (info / "exclude").write_text("\n".join(_EXCLUDED) + "\n")
-    (git_dir / "askpass").write_text(ASKPASS)
-    (git_dir / "askpass").chmod(0o700)
+    (git_dir / _LAST_MADE).write_text(ASKPASS)
+    (git_dir / _LAST_MADE).chmod(0o700)
 
 
 async def give_inner_git(

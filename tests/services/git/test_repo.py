@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from datetime import date
@@ -96,6 +97,20 @@ async def test_a_clone_can_be_repeated(open_repo: Callable[..., WorkRepo], repo:
     done = await open_repo().clone(remote, "main")
     assert done.files == 3
     assert (repo.workspace / "app.py").read_text() == "print('one')\n"
+
+
+@pytest.mark.parametrize("lost", ["config", "objects", "refs", "HEAD"])
+async def test_a_repository_whose_making_was_cut_off_is_made_to_its_end(
+    open_repo: Callable[..., WorkRepo], remote: Remote, lost: str
+) -> None:
+    """Killed in the middle of `git init`: there is a HEAD, and yet no repository."""
+    repo = open_repo()
+    await repo.clone(remote, "main")
+    (repo.git_dir / "askpass").unlink()
+    there = repo.git_dir / lost
+    shutil.rmtree(there) if there.is_dir() else there.unlink()
+
+    assert (await open_repo().clone(remote, "main")).files == 3
 
 
 async def test_a_large_history_is_cloned_with_a_warning(open_repo: Callable[..., WorkRepo], remote: Remote) -> None:
