@@ -243,6 +243,8 @@ class ModelAsked(_Event, tag=True, frozen=True, kw_only=True):
     input_bytes: int
     reply_tokens: int
     reservation: str = ""
+    key: str = ""
+    """Idempotency key it is sent under, when that is not the reservation: the one of an attempt that was cut off."""
 
 
 class ModelReplied(_Event, tag=True, frozen=True, kw_only=True):

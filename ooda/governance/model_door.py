@@ -87,6 +87,21 @@ FailureKind = Literal[
 ]
 
 
+class _Facts(msgspec.Struct, frozen=True):
+    """What tells of a call in the journal whether the next one is the same."""
+
+    error: str = ""
+    digest: str = ""
+    model: str = ""
+    key: str = ""
+    reservation: str = ""
+
+
+_FACTS = msgspec.json.Decoder(_Facts)
+_CUT = ("interrupted", "cancelled")
+"""How a call ended that was neither answered nor refused."""
+
+
 class _Call(msgspec.Struct, frozen=True):
     """A model call under way."""
 
@@ -132,6 +147,9 @@ class ModelDoor:
         """Writes with a notice what is delivered of it."""
         self._price_json = price.as_json()
         self._under_way: _Call | None = None
+        self._is_first = True
+        self._cut_off: _Facts | None = None
+        """The call that was cut off just now."""
         self._books = Books(recorder.store, ledger, self._check_fence, self._fact, shared, sent)
 
     def switch(self, model: str, price: PriceRow) -> None:
@@ -156,6 +174,7 @@ class ModelDoor:
         tokens = input_bytes // 2 + input_bytes // 40 + 64  # bytes/2 as an upper guess, 5 % and the frame on top
         hold = self.price.worst_case_nano(tokens, command.reply_tokens)
         key = effect_key(recorder.state.run, seq, command.ask)
+        again = self._key_again(tx, digest)
         now_ns = recorder.clock.now_ns()
         wanted = ReserveRequest(
             key=key,
@@ -181,9 +200,10 @@ class ModelDoor:
             input_bytes=input_bytes,
             reply_tokens=command.reply_tokens,
             reservation=key,
+            key=again,
         )
         spending = ModelSpending(self._books, self.model, self.price, held, wanted, tokens)
-        call = _Call(command.ask, spending, self._grant(self.model, command.ask, command.prefix_hash, key))
+        call = _Call(command.ask, spending, self._grant(self.model, command.ask, command.prefix_hash, key, again))
 
         def also(tx: Tx) -> None:
             self._audit("allow", self.model, "reserve", f"{hold} nano-USD held")
@@ -214,7 +234,27 @@ class ModelDoor:
         await call.spending.move(model, self.price_of(model))
         return self._grant(model, spent.call, spent.arguments, call.spending.held.key)
 
-    def _grant(self, model: str, ask: str, arguments: str, key: str) -> Grant:
+    def _key_again(self, tx: Tx, digest: str) -> str:
+        """The key of the last call when it was cut off and asked just this: a provider that knows keys answers once."""
+        cut, self._cut_off = self._cut_off, None
+        if self._is_first and cut is None:
+            rows = self._last(tx, "ModelAsked", "ModelFailed", "ModelReplied")
+            if [kind for kind, _ in rows] == ["ModelFailed", "ModelAsked"] and rows[0][1].error in _CUT:
+                cut = rows[1][1]
+        self._is_first = False
+        if cut is None or (cut.digest, cut.model) != (digest, self.model):
+            return ""
+        return cut.key or cut.reservation
+
+    def _last(self, tx: Tx, *kinds: str) -> list[tuple[str, _Facts]]:
+        """The last two events of these kinds in the journal, the later one first."""
+        rows = tx.execute(
+            "SELECT kind, body FROM events WHERE run = ? AND kind IN (?, ?, ?) ORDER BY seq DESC LIMIT 2",
+            (self._recorder.state.run, *(kinds * 3)[:3]),
+        )
+        return [(kind, _FACTS.decode(bytes(body))) for kind, body in rows]
+
+    def _grant(self, model: str, ask: str, arguments: str, key: str, again: str = "") -> Grant:
         recorder = self._recorder
         return self._mint.grant(
             kind="model",
@@ -226,7 +266,7 @@ class ModelDoor:
             arguments=arguments,
             operation=None,
             effect="keyed",
-            key=key,
+            key=again or key,
             fence=recorder.fence,
             deadline_ns=recorder.clock.now_ns() + int(self.deadline_s * _NANO),
             label=recorder.state.label,
@@ -294,6 +334,7 @@ class ModelDoor:
 
     def abandon(self, tx: Tx, ask: str, kind: Literal["interrupted", "cancelled"], message: str) -> Intent:
         """Close a model call that was cut off: charged at its reservation when it had been sent, released when not."""
+        self._cut_off = next((asked for _, asked in self._last(tx, "ModelAsked")), None)
         cost, tokens = self._expired(tx)
         left = self._ledger.close_open(tx, self._recorder.state.run)
         event = ModelFailed(

@@ -118,7 +118,7 @@ class Backend(ABC):
             raise ConfigError(
                 f"this is `{self._name}`, but the request is for `{request.model}`; open that model instead"
             )
-        asked = Asked(self._who, self._wire_model, request.taken_ids, self._scrub)
+        asked = Asked(self._who, self._wire_model, request.taken_ids, self._scrub, grant.key)
         pieces = on_piece if request.stream else None
 
         async def once(current: Try) -> ModelReply:

@@ -71,6 +71,7 @@ class ChatModel(Backend):
             body,
             deadline=current.deadline,
             on_send=current.mark_sent,
+            key=asked.key,
         )
         try:
             if response.status != 200:

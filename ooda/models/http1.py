@@ -297,6 +297,7 @@ class HttpClient:
         *,
         deadline: float,
         on_send: Callable[[], None],
+        key: str = "",
     ) -> HttpResponse:
         """Send a POST and wait for the response's head.
 
@@ -309,12 +310,13 @@ class HttpClient:
             buffers: the body in order; none may change until the response is closed.
             deadline: on the running loop's clock, for the whole exchange.
             on_send: called just before the first byte leaves.
+            key: value of the `Idempotency-Key` header, which differs from call to call; none when empty.
 
         Raises:
             HttpFailure: no response came.
         """
         size = sum(map(len, buffers))
-        head = b"%scontent-length: %d\r\n\r\n" % (self._fixed_head(target, headers), size)
+        head = b"%scontent-length: %d\r\n\r\n" % (self._fixed_head(target, headers) + _key_line(key), size)
         kept = self._take()
         if kept is not None:
             on_send()
@@ -468,6 +470,13 @@ def _head(method: str, target: str, headers: Sequence[tuple[str, str]]) -> bytes
             raise ValueError(f"header {name!r} is no header: its name or value holds a control character")
         lines.append(f"{name}: {value}")
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+def _key_line(key: str) -> bytes:
+    """Raises ValueError for a key that is no header value."""
+    if not _TOKEN.match(key or "-"):
+        raise ValueError(f"the idempotency key {key!r} holds a character that header values do not")
+    return b"idempotency-key: %s\r\n" % key.encode() if key else b""
 
 
 def _broken(error: Exception) -> HttpFailure:

@@ -75,7 +75,8 @@ class LiteLLMModel(Backend):
                 api_base=str(self.endpoint.url),
                 api_key=self.endpoint.key.get_secret_value() or "none",
                 custom_llm_provider="openai",
-                extra_headers=dict(self.endpoint.headers) or None,
+                extra_headers=dict(self.endpoint.headers) | ({"idempotency-key": asked.key} if asked.key else {})
+                or None,
             )
         answer = await self._litellm.acompletion(**arguments)
         if not stream:

@@ -75,6 +75,7 @@ class OpenAIClientModel(Backend):
         options = {
             "timeout": max(0.001, current.deadline - asyncio.get_running_loop().time()),
             "follow_redirects": False,
+            "headers": {"idempotency-key": asked.key} if asked.key else {},
         }
         decoded = msgspec.json.decode(b"".join(body))
         if not stream:

@@ -29,6 +29,8 @@ class Asked(msgspec.Struct, frozen=True):
     taken_ids: AbstractSet[str]
     scrub: Callable[[str], str]
     """Takes secrets out of a provider's words."""
+    key: str = ""
+    """Idempotency key of the call, the same for every attempt at it."""
 
 
 class _Choice(msgspec.Struct):

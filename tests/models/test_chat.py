@@ -100,6 +100,7 @@ async def test_a_whole_exchange(server: Any, asking: Any, wire: Any) -> None:
         "user-agent": "ooda",
         "x-title": "ooda",
         "authorization": "Bearer sk-test-1",
+        "idempotency-key": "key-1",
         "content-length": str(len(seen.body)),
     }
     assert reply.calls == (RawCall("call_1", "read_file", '{"path":"a.py"}'),)
