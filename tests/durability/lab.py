@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -49,6 +50,7 @@ SCRIPT: list[dict[str, Any]] = [
 ]
 """A plan, an edit, a command whose repetition would show, the end."""
 PATIENCE_S = 60.0
+WAITING = 75
 
 Kill = Callable[["Lab", "Attempt"], None]
 """Ends an attempt somewhere; returns when it has ended, or when there is nothing left to end."""
@@ -111,6 +113,26 @@ class Attempt:
         self.finish()
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of the trace of an attempt: see `tracer.py`."""
+
+    number: int
+    who: str
+    call: str
+    what: str
+    stage: str
+    """The event that was announced last before it; empty when none was."""
+
+    @property
+    def kind(self) -> str:
+        """The same for lines that do the same at the same stage."""
+        return f"{self.who} {self.call} after {self.stage or 'nothing'}"
+
+    def __str__(self) -> str:
+        return f"line {self.number} ({self.stage or 'opening'}): {self.who} {self.call} {self.what[-80:]}"
+
+
 class Lab:
     """A home, a remote and a conversation.
 
@@ -133,6 +155,7 @@ class Lab:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.provider = folder, provider
         self.case = f"case-{os.urandom(6).hex()}"
+        self.script = script
         provider.script(self.case, script)
         self.remote = folder / "remote.git"
         self.tmp = folder / "tmp"
@@ -142,6 +165,8 @@ class Lab:
         self.acknowledged: dict[int, Any] = {}
         self.kills = 0
         self.sandboxes: set[str] = set()
+        self.killed_at: list[Line] = []
+        self.traces: list[list[Line]] = []
         self._started: list[subprocess.Popen[bytes]] = []
         self.environ = {
             "PATH": os.environ["PATH"],
@@ -153,6 +178,8 @@ class Lab:
             "OODA_BUDGET__PRICE_FILE": str(folder / "prices.toml"),
             "OODA_SANDBOX__BACKEND": "bubblewrap",
         }
+        if "DOCKER_HOST" in os.environ:
+            self.environ["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
         for made in (self.home, self.tmp, folder / "cache"):
             made.mkdir()
         (folder / "prices.toml").write_text(PRICES)
@@ -222,13 +249,25 @@ class Lab:
             kill(self, attempt)
             self.note(attempt)
             code = attempt.process.returncode
+            if code == WAITING and self.approve():
+                continue
             if code not in (-signal.SIGKILL, 128 + signal.SIGKILL):
                 return code
             self.kills += 1
-        last = self.carry_on()
-        code = last.finish()
-        self.note(last)
-        return code
+        while True:
+            last = self.carry_on()
+            code = last.finish()
+            self.note(last)
+            if code != WAITING or not self.approve():
+                return code
+
+    def approve(self) -> int:
+        """Let what waits for a person happen; gives how much that was."""
+        waiting = json.loads(self.ooda("approvals", "list", "--json").stdout)
+        for question in waiting:
+            answered = self.ooda("approvals", "answer", question["id"], "--approve")
+            assert answered.returncode == 0, answered.stderr
+        return len(waiting)
 
     def note(self, attempt: Attempt) -> None:
         """Remember what an ended attempt acknowledged and what it had open."""
@@ -310,8 +349,15 @@ class Lab:
         stops = [event.status for event in events if type(event).__name__ == "Stopped"]
         assert stops[-1:] == ["success"], stops
         returned = [event.tool for event in events if type(event).__name__ == "ToolReturned" and event.status == "ok"]
-        for tool in ("git_clone", "git_branch", "git_commit", "git_push", "edit_file", "run_shell_command"):
-            assert returned.count(tool) == 1, f"{tool} returned {returned.count(tool)} times"
+        for tool in (
+            "git_clone",
+            "git_branch",
+            "git_commit",
+            "git_push",
+            *dict.fromkeys(s["tool"] for s in self.script),
+        ):
+            wanted = max(1, sum(step["tool"] == tool for step in self.script))
+            assert returned.count(tool) == wanted, f"{tool} returned {returned.count(tool)} times"
         notices = [event.notice for event in events if type(event).__name__ == "Notified"]
         assert len(notices) == len(set(notices)), "a notice was sent twice"
 
@@ -422,6 +468,34 @@ def at_syscall(name: str, number: int) -> Kill:
         f"--inject={name}:signal=KILL:when={number}",
     )
     return kill
+
+
+def at_line(number: int) -> Kill:
+    """SIGKILL before a line of the trace of the run and of everything it started; 0 kills nothing."""
+    name = f"lines-{os.urandom(4).hex()}"
+
+    def kill(lab: Lab, attempt: Attempt) -> None:
+        attempt.finish()
+        lines = lines_of(lab.folder / name)
+        assert lines[-1].call, "something outlived the kill by seconds"
+        if attempt.process.returncode == 128 + signal.SIGKILL:
+            lab.killed_at += [line for line in lines if line.number == number]
+        else:
+            lab.traces.append(lines)
+
+    kill.before = (sys.executable, str(HERE / "tracer.py"), name, str(number))  # type: ignore[attr-defined]
+    return kill
+
+
+def lines_of(file: Path) -> list[Line]:
+    """The lines that a tracer noted."""
+    found, stage = [], ""
+    for text in file.read_text(errors="replace").splitlines():
+        number, who, call, what = (*text.split("\t"), "", "", "")[:4]
+        found.append(Line(int(number) if number.isdigit() else 0, who, call, what, stage))
+        if who == "ooda" and (told := re.search(r'"kind":"([A-Z]\w+)"(?:.*?"(?:tool|phase)":"(\w+)")?', what)):
+            stage = " ".join(word for word in told.groups() if word)
+    return found
 
 
 def at_event(wanted: Callable[[dict[str, Any]], bool], seconds: float = 0.0) -> Kill:

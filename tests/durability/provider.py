@@ -4,8 +4,8 @@
 
 The path names the case: `/CASE/v1/chat/completions`. `PUT /CASE` sets its script, a JSON list of replies, each
 `{"tool": …, "arguments": {…}}`, with `"slow_s"` and `"fails"` where wanted; `GET /CASE` gives the requests that
-came in whole, in order. The next reply follows from the request alone (how many of the script's calls it shows as
-answered), so a request that is asked again gets the same reply: what a resumed run needs and a real model gives.
+came in whole, in order. The next reply follows from the request alone (the last of the script's calls that it shows
+as answered), so a request that is asked again gets the same reply: what a resumed run needs and a real model gives.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         tokens = len(body) // 4
         entry["cost_nano"] = tokens * INPUT_NANO + OUTPUT_TOKENS * OUTPUT_NANO
-        self._send(completion(step, number, tokens))
+        self._send(completion(step, number, at, tokens))
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("content-length", "0")))
@@ -89,17 +89,22 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def answered(messages: list[dict[str, Any]]) -> int:
-    """How many of the script's calls have had their effect: each call answered by something else than a restart."""
-    return sum(
-        1
-        for message in messages
-        if message["role"] == "tool" and "interrupted by a restart" not in message["content"].partition("\n")[0]
-    )
+    """How many of the script's calls have had their effect: a call answered by something else than a restart has.
+
+    Each call carries its place in the script in its id, as a compaction takes old ones out of the request.
+    """
+    reached = 0
+    for message in messages:
+        if message["role"] == "tool":
+            step = int(message["tool_call_id"].rpartition("_")[2])
+            was_interrupted = "interrupted by a restart" in message["content"].partition("\n")[0]
+            reached = max(reached, step if was_interrupted else step + 1)
+    return reached
 
 
-def completion(step: dict[str, Any], number: int, tokens: int) -> dict[str, Any]:
+def completion(step: dict[str, Any], number: int, at: int, tokens: int) -> dict[str, Any]:
     call = {
-        "id": f"call_{number}",
+        "id": f"call_{number}_{at}",
         "type": "function",
         "function": {"name": step["tool"], "arguments": json.dumps(step["arguments"])},
     }
