@@ -232,6 +232,29 @@ async def test_notices_of_one_kind_to_one_person_go_together(store: Store) -> No
     assert all(f"Text {number}" in slack.posted[0].body.decode() for number in range(3))
 
 
+async def test_notices_that_join_while_others_send_are_all_told_once(
+    store: Store, store_url: str, tmp_path: Path
+) -> None:
+    """Two processes' stores: a notice never joins a message that the other has just begun to send."""
+    with receiving() as slack, Store.open(tmp_path / "ooda.db", url=store_url) as other:
+        channels = [SlackChannel(poster(slack.url)) for _ in range(2)]
+        for channel in channels:
+            channel.per_second = 10_000.0  # not the pace is tried
+        benches = [
+            DeliveryBench(store, [channels[0]], owner="first"),
+            DeliveryBench(other, [channels[1]], owner="second"),
+        ]
+        for number in range(60):
+            benches[number % 2].put(f"n{number:02}", text=f"Text {number:02}.")
+            if number % 3 == 0:
+                await asyncio.gather(*(bench.deliverer.drain() for bench in benches))
+        await asyncio.gather(*(bench.deliverer.drain() for bench in benches))
+
+    told = [posted.json["blocks"] for posted in slack.posted]
+    texts = [block["text"]["text"] for blocks in told for block in blocks if block["type"] == "section"]
+    assert sorted(texts) == [f"Text {number:02}." for number in range(60)]
+
+
 async def test_only_what_a_run_has_queued_is_delivered_at_its_end(store: Store) -> None:
     """Another run's backlog is not this one's to wait for."""
     with receiving() as hook:

@@ -1,5 +1,6 @@
 """1,000 messages, 30 % faults, 3 kills -9: none is lost, and what comes twice comes under one id and for a reason."""
 
+import base64
 import random
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import standardwebhooks
 
 from ooda.governance.audit import verify
 from ooda.store import Store, Tx, messages, outbox
@@ -23,9 +25,12 @@ FAULTS = (
 )
 """A cut connection is the worst of them: the receiver has taken the message and the sender does not hear of it."""
 
+VERIFIER = standardwebhooks.Webhook(base64.b64encode(b"k" * 32).decode())
+"""The reference library, with the child's key; it also refuses timestamps more than five minutes off."""
+
 
 def test_nothing_is_lost_and_nothing_comes_twice_under_two_ids(tmp_path: Path) -> None:
-    """A receiver that keeps ids, as Standard Webhooks asks it to, does each thing once.
+    """Every request verifies. A receiver that keeps ids, as Standard Webhooks asks it to, does each thing once.
 
     The receiver here tells no repetition itself, so that the raw number is seen: every request it took beyond the
     first of an id belongs to an attempt that the store calls unknown.
@@ -56,6 +61,8 @@ def test_nothing_is_lost_and_nothing_comes_twice_under_two_ids(tmp_path: Path) -
         unknown = Counter(row[0] for row in store.read(unknown_attempts))
         assert store.read(lambda tx: outbox.pending(tx, 2**62)) == []
         assert verify(store).is_clean
+    for posted in hook.posted:
+        VERIFIER.verify(posted.body, posted.headers)
     times = Counter(taken)
     assert counted == {"sent": COUNT}
     assert len(times) == COUNT, "lost"
