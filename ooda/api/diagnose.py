@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from ooda import __version__
+from ooda.api.notices import channels_of
 from ooda.api.session import Session
-from ooda.config import Loaded, load_settings, model_environ
+from ooda.config import Loaded, Settings, load_settings, model_environ
 from ooda.errors import OodaError
 from ooda.models.select import find_local_servers, resolve_endpoint
 from ooda.sandbox import probe_backends
@@ -59,7 +60,20 @@ async def diagnose(
         )
     )
     checks.append(_model(loaded, environ))
+    checks.append(_notices(loaded.settings))
     return tuple(checks)
+
+
+def _notices(settings: Settings) -> Check:
+    """Whether notices reach anybody; nothing is connected to."""
+    try:
+        channels = channels_of(settings)
+    except OodaError as error:
+        return Check(name="notices", ok=False, detail=str(error), fix="correct what is named")
+    if not channels:
+        return Check(name="notices", ok=True, detail="no channel is configured (settings `notify.*`): nobody is told")
+    detail = ", ".join(f"{channel.name} at {channel.host}" for channel in channels)
+    return Check(name="notices", ok=True, detail=f"{detail}; try one: `ooda notices test {channels[0].name}`")
 
 
 def _git() -> Check:

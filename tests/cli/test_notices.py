@@ -107,3 +107,16 @@ def test_secrets_of_channels_are_shown_nowhere(home: Make) -> None:
     said = json.dumps([(one.out, one.err) for one in done])
     assert secret not in said and "XXXXXXXX" not in said
     assert "talking to 127.0.0.1 failed" in done[0].out
+
+
+def test_the_doctor_says_whether_anybody_is_told(home: Make) -> None:
+    """Which channels there are, or what is missing for one; no secret."""
+    there = home()
+    secret = "T0/B0/abcdefgh"
+    good = there.ooda("doctor", "--json", environ={"SLACK_WEBHOOK_URL": f"https://hooks.slack.com/services/{secret}"})
+    half = there.ooda("doctor", "--json", environ={"OODA_NOTIFY__SMTP_HOST": "mail.example.com"})
+    (found,), (missing,) = ([c for c in one.json() if c["name"] == "notices"] for one in (good, half))
+
+    assert found["ok"] and found["detail"] == "slack at hooks.slack.com; try one: `ooda notices test slack`"
+    assert not missing["ok"] and "`notify.mail_from`" in missing["detail"]
+    assert secret not in good.out
