@@ -268,8 +268,18 @@ _CODE_FLAGS: Final[dict[str, tuple[str, ...]]] = {
 }
 _FIND_RUNS: Final = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_]\w*)(?:\[[^\]]*\])?\+?=(.*)", re.DOTALL)
+_SPLITS: Final = re.compile(r"-[0iv]*S|--split-string=?")
+_RUN_BY_SHELLS: Final = frozenset({"BASH_ENV", "PS4", "PROMPT_COMMAND"})
+_SED_RUNS: Final = re.compile(r"(?:^|[;{}\n\d$,/!])\s*e(?:[\s;}]|$)|s([^\w\s]).*?\1.*?\1[gpiImM\d]*e", re.DOTALL)
+"""`e` of GNU sed, alone and as a flag of `s`."""
 _DECLARES: Final = frozenset({"export", "readonly", "declare", "typeset", "local"})
 _VERSION: Final = re.compile(r"(?<=[a-z])[\d.]+$")
+_RENAMES: Final[dict[str, Callable[[list[Word]], bool]]] = {
+    "alias": lambda given: any("=" in word.text for word in given),
+    "hash": lambda given: any(word.text.startswith("-p") for word in given),
+    "enable": lambda given: any(word.text.startswith("-f") for word in given),
+}
+"""Builtins behind which a word may be another program, by what they are given."""
 _UNKNOWN: Final = Word("$stdin", is_literal=False)
 
 
@@ -314,6 +324,8 @@ class Script:
     def add(self, words: list[Word], assigned: list[Word], redirects: list[Redirect], here: str | None) -> None:
         """One simple command as it was written; `here` is the text of its here-document or here-string."""
         self.output = None
+        for word in assigned:
+            self._heed(word)
         if here is not None:
             self.stdin = Pipe(here)
         if words:
@@ -323,6 +335,14 @@ class Script:
             self._assign(word)
         if redirects:
             self._keep("", [], redirects, ())
+
+    def _heed(self, word: Word) -> None:
+        """Variables that change what a shell makes of the text behind them, or are run by it."""
+        name, _, value = word.text.partition("=")
+        if name in _RUN_BY_SHELLS and (name == "BASH_ENV" or any(mark in value for mark in "$`")):
+            self.note(f"`{name}` is run by the shell itself")
+        elif name == "IFS" and value.strip():
+            self.note("`IFS` changes where words end")
 
     def _assign(self, word: Word) -> None:
         match = _ASSIGNMENT.fullmatch(word.text)
@@ -371,8 +391,8 @@ class Script:
             at += 1
             if option.text == "--":
                 break
-            if name == "env" and option.text.startswith(("-S", "--split-string")):
-                text = option.text.removeprefix("--split-string=").removeprefix("-S").removeprefix("--split-string")
+            if name == "env" and (split := _SPLITS.match(option.text)):
+                text = option.text[split.end() :]
                 self._read_text(" ".join([text, *(word.text for word in words[at:])]))
                 return []
             if name == "command" and option.text in ("-v", "-V"):
@@ -384,6 +404,7 @@ class Script:
             elif name in ("xargs", "parallel") and option.text.startswith("-I"):
                 replaced = option.text[2:]
         while wrapper.assigns and at < len(words) and _ASSIGNMENT.fullmatch(words[at].text):
+            self._heed(words[at])
             at += 1
         inner = words[at + wrapper.operands :]
         if name in ("xargs", "parallel") and inner:
@@ -423,7 +444,10 @@ class Script:
         if name in ("cd", "pushd"):
             self._change_folder(words)
         elif name in _DECLARES:
+            if any(re.fullmatch(r"-[A-Za-z]*n[A-Za-z]*", word.text) for word in words[1:]) and name != "export":
+                self.note(f"`{name} -n` makes one name stand for another")
             for word in words[1:]:
+                self._heed(word)
                 self._assign(word)
         elif name in ("echo", "printf", "cat"):
             self.output = self._printed(name, words)
@@ -433,8 +457,14 @@ class Script:
             self._run_shell(words)
         elif name == "eval":
             self._read_word(Word(" ".join(w.text for w in words[1:]), all(w.is_literal for w in words[1:])))
-        elif name == "trap" and len(words) > 1:
-            self._read_word(words[1])
+        elif name == "trap" and len(given := [word for word in words[1:] if word.text != "--"]) > 0:
+            self._read_word(given[0])
+        elif name in _RENAMES and _RENAMES[name](words[1:]):
+            self.note(f"`{name}` changes what names mean")
+        elif name in ("compgen", "complete"):
+            self._read_option(words, ("-C",))
+        elif name == "sed" and any(map(_SED_RUNS.search, (word.text for word in words[1:]))):
+            self.note("`sed` runs commands by its `e`")
         elif name in (".", "source") and any(not word.is_literal or "/dev/" in word.text for word in words[1:2]):
             self.note("the script that is sourced is known only at run time")
         elif name == "find":
@@ -483,8 +513,9 @@ class Script:
     def _run_shell(self, words: list[Word]) -> None:
         for place, word in enumerate(words[1:], 1):
             if re.fullmatch(r"-[a-zA-Z]*c", word.text):
-                if place + 1 < len(words):
-                    self._read_word(words[place + 1])
+                text = next((w for w in words[place + 1 :] if not re.fullmatch(r"--|[-+][A-Za-z]+", w.text)), None)
+                if text is not None:
+                    self._read_word(text)
                 return
             if word.text in ("-o", "+o", "-O", "+O"):
                 continue

@@ -70,6 +70,20 @@ AROUND = [
     "eval {q}",
     "timeout 5 bash -c {q}",
     "nohup {} > log 2>&1 &",
+    "sudo -n -u root -- {}",
+    "nice -n 19 ionice -c 3 {}",
+    "timeout -k 1 --signal=KILL 5 {}",
+    "busybox {}",
+    "xargs -r {} < list",
+    "find . -name x -exec {} +",
+    "sh -ec -- {q}",
+    "env -vS {q}",
+    "trap -- {q} EXIT",
+    "bash <<'E'\n{}\nE",
+    "cat <({})",
+    "f() {{ {}; }}; f",
+    "case a in a) {};; esac",
+    "coproc {}",
 ]
 
 
