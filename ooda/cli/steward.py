@@ -24,7 +24,7 @@ from ooda.api.steward.filters import WorkspaceFilter, picked
 from ooda.api.steward.logs import logging_to
 from ooda.api.steward.looks import look_at, ttl_history
 from ooda.api.steward.open import PassOptions, opened_pass
-from ooda.api.steward.passes import PassResult, result_of_pass, unfinished
+from ooda.api.steward.passes import PassResult, carry_pass, unfinished
 from ooda.api.steward.tasks import Check, steward_task
 from ooda.cli.data import print_data
 from ooda.cli.exits import EXIT, NEXT
@@ -50,6 +50,7 @@ __all__ = [
     "shown",
     "start_all",
     "stop",
+    "stop_picked",
     "ttl",
 ]
 
@@ -235,7 +236,7 @@ async def _carried(session: Session, args: argparse.Namespace, loaded: LoadedTas
         try:
             async with opened_pass(session, loaded, options) as opened:
                 interruptible.interrupt = opened.engine.interrupt
-                return result_of_pass(session, opened, loaded, await opened.go())
+                return await carry_pass(session, opened, loaded)
         except asyncio.CancelledError:
             if not interruptible.reason:
                 raise

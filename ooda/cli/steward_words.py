@@ -17,6 +17,7 @@ def steward_commands(commands: Any) -> None:
     ).add_subparsers(title="commands", metavar="COMMAND", required=True)
     _agents(steward)
     _control(steward)
+    _holds(steward)
     _undo(steward)
     _base(steward)
     _learnt(steward)
@@ -72,6 +73,14 @@ def _agents(steward: Any) -> None:
 
 
 def _control(steward: Any) -> None:
+    made = leaf(
+        steward, "status", "steward_looks:status", "the deployment, the token and the steward; or one workspace"
+    )
+    made.add_argument("workspace", nargs="?", help="`owner/name` or id")
+    _look_output(made)
+    made = leaf(steward, "running", "steward_looks:running", "workspaces that run, those that pass every filter")
+    _filters(made)
+    _look_output(made)
     made = leaf(steward, "stop", "steward:stop", "stop one workspace now")
     made.add_argument("workspaces", nargs=1, metavar="WORKSPACE", help="`owner/name` or id")
     _mode(made, is_acting=True)
@@ -93,6 +102,21 @@ def _control(steward: Any) -> None:
     _pass_output(made)
 
 
+def _holds(steward: Any) -> None:
+    made = leaf(steward, "hold", "steward_looks:hold", "keep a workspace, an owner or the fleet from being stopped")
+    _scope(made)
+    until = made.add_mutually_exclusive_group(required=True)
+    until.add_argument("--until", metavar="TIME", help="RFC 3339, as 2026-11-21T18:00:00Z")
+    until.add_argument("--for", dest="lasting", metavar="TIME", help="as 12h")
+    made.add_argument("--reason", default="", help="why, for the record")
+    _look_output(made)
+    made = leaf(steward, "release", "steward_looks:release", "end a hold before its time")
+    _scope(made)
+    _look_output(made)
+    made = leaf(steward, "holds", "steward_looks:holds", "the holds in force")
+    _look_output(made)
+
+
 def _undo(steward: Any) -> None:
     made = leaf(steward, "rollback", "steward:rollback", "start again what the last pass stopped, where it is still so")
     made.add_argument("--last", action="store_true", help="the last pass that stopped anything; the default")
@@ -108,9 +132,30 @@ def _undo(steward: Any) -> None:
     _user(made)
     _tells(made)
     _pass_output(made)
+    made = leaf(
+        steward, "operations", "steward_looks:operations", "every build the steward asked for, and what came of it"
+    )
+    made.add_argument("--since", default="7d", metavar="TIME", help="how far back (default 7d)")
+    _look_output(made)
 
 
 def _base(steward: Any) -> None:
+    made = leaf(
+        steward, "audit", "steward_base:audit", "every workspace with what is wrong with it; perhaps stop the idle"
+    )
+    made.add_argument("--stop", action="store_true", help="stop the running ones among --idle; needs --execute")
+    _filters(made)
+    _mode(made)
+    _reason(made)
+    _tells(made)
+    _pass_output(made)
+    made = leaf(steward, "dashboard", "steward_base:dashboard", "the fleet as one HTML page")
+    made.add_argument("--output", "-o", default="-", metavar="FILE", help="default: standard output")
+    with_settings(made)
+    made = leaf(steward, "last-seen", "steward_base:last_seen", "when each user was last seen, and what of theirs runs")
+    made.add_argument("--inactive", metavar="TIME", help="only those not seen for so long, as 30d")
+    _user(made)
+    _report_output(made)
     made = leaf(steward, "bump-ttl", "steward:bump_ttl", "let workspaces run longer; without names, show times to live")
     made.add_argument("workspaces", nargs="*", metavar="WORKSPACE", help="`owner/name` or id")
     made.add_argument("--by", default="1h", metavar="TIME", help="how much longer (default 1h)")
@@ -144,6 +189,14 @@ def _conditions(steward: Any) -> None:
 
 
 def _service(steward: Any) -> None:
+    made = leaf(steward, "daemon", "steward_daemon:daemon", "make every pass at its time until interrupted")
+    made.add_argument("--once", action="store_true", help="make the passes that are due now, and end")
+    made.add_argument("--metrics-port", type=int, metavar="N", help="serve Prometheus metrics on 127.0.0.1:N")
+    with_settings(made)
+    made = leaf(steward, "metrics", "steward_looks:metrics", "the steward's counters")
+    made.add_argument("--since", metavar="TIME", help="count only what happened since, as 24h")
+    made.add_argument("--prometheus", action="store_true", help="in Prometheus' text format")
+    _look_output(made)
     made = leaf(steward, "decide", "steward_decide:decide", "answer decision records, JSON lines in, JSON lines out")
     made.add_argument("file", nargs="?", default="-", help="file of records; standard input when left out or -")
     made.add_argument("--strict", action="store_true", help="exit 2 when a line was not a record")
@@ -183,6 +236,12 @@ def _reason(made: argparse.ArgumentParser) -> None:
     made.add_argument("--reason", help="why, for the record")
 
 
+def _scope(made: argparse.ArgumentParser) -> None:
+    made.add_argument("workspace", nargs="?", help="`owner/name` or id")
+    made.add_argument("--owner", metavar="NAME", help="everything of this user")
+    made.add_argument("--fleet", action="store_true", help="everything")
+
+
 def _filters(made: argparse.ArgumentParser) -> None:
     made.add_argument("--owner", metavar="NAME", help="of this user")
     made.add_argument("--template", metavar="GLOB", help="of these templates")
@@ -201,6 +260,11 @@ def _pass_output(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--yes-unattended", action="store_true", help="never ask at the terminal: what needs a person waits"
     )
+
+
+def _look_output(made: argparse.ArgumentParser) -> None:
+    with_output(made)
+    with_settings(made)
 
 
 def _report_output(made: argparse.ArgumentParser) -> None:

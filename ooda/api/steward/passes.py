@@ -23,7 +23,7 @@ from ooda.store import runs
 from ooda.store import steward as rows
 from ooda.task import LoadedTask, StewardTask, parse_task
 
-__all__ = ["PassResult", "build_words", "make_pass", "recorded_task", "result_of_pass", "seat_words", "unfinished"]
+__all__ = ["PassResult", "build_words", "carry_pass", "make_pass", "recorded_task", "seat_words", "unfinished"]
 
 _CARRIED = ("waiting", "running", "starting")
 _FRESH_NS = 3_600_000_000_000
@@ -53,6 +53,8 @@ class PassResult(msgspec.Struct, frozen=True, kw_only=True):
     """Every build this pass asked for, in order."""
     problems: tuple[str, ...] = ()
     """What administrators should know."""
+    next_ns: int | None = None
+    """When the first decision of the fleet changes."""
     facts: dict[str, Any] = {}
     """Counts the pass kept: made, left, errors, warned, notification_failures."""
 
@@ -123,11 +125,15 @@ def build_words(row: rows.BuildRow) -> dict[str, Any]:
 async def make_pass(session: Session, loaded: LoadedTask, options: PassOptions | None = None) -> PassResult:
     """Carry one pass to where it stops or waits. Raises as `opened_pass`."""
     async with opened_pass(session, loaded, options) as opened:
-        return result_of_pass(session, opened, loaded, await opened.go())
+        return await carry_pass(session, opened, loaded)
 
 
-def result_of_pass(session: Session, opened: Pass, loaded: LoadedTask, ending: Ending) -> PassResult:
-    """What came of a pass that has just stopped or waits."""
+async def carry_pass(session: Session, opened: Pass, loaded: LoadedTask) -> PassResult:
+    """The same for a pass that the caller has opened, to interrupt it perhaps."""
+    return _result(session, opened, loaded, await opened.go())
+
+
+def _result(session: Session, opened: Pass, loaded: LoadedTask, ending: Ending) -> PassResult:
     task, desk, facts = loaded.task, opened.desk, opened.state.facts
     assert isinstance(task, StewardTask)
     gathered, survey = desk.gathered, facts.get("survey")
@@ -146,6 +152,7 @@ def result_of_pass(session: Session, opened: Pass, loaded: LoadedTask, ending: E
         ttl=desk.ttl,
         builds=tuple(session.store.read(lambda tx: rows.of_run(tx, opened.run))),
         problems=gathered.problems if gathered is not None else tuple(survey.get("problems", ())),
+        next_ns=survey.get("next_ns"),
         facts={name: value for name, value in facts.items() if name != "survey"},
     )
 

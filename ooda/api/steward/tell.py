@@ -107,12 +107,7 @@ class Teller:
 
     async def admins(self, text: str) -> int:
         """Tell administrators, and the token's own user in Coder; the same text within an hour is told once."""
-        hour = self._clock.now_ns() // HOUR_NS
-
-        def put(tx: Tx) -> bool:
-            return self._put(tx, ADMINS, "steward_trouble", text, [{"hour": hour}], {})
-
-        is_new = await self._store.write(put)
+        is_new = await self.put_for_admins(text)
         if is_new:
             try:
                 await self._client.notify_self("Workspace steward", text)
@@ -120,6 +115,15 @@ class Teller:
                 # The outbox has it; Coder's own bell is a second way that not every token may use.
                 return 1
         return int(is_new)
+
+    async def put_for_admins(self, text: str) -> bool:
+        """Tell administrators by the outbox alone; False when they were told the same within this hour."""
+        hour = self._clock.now_ns() // HOUR_NS
+
+        def put(tx: Tx) -> bool:
+            return self._put(tx, ADMINS, "steward_trouble", text, [{"hour": hour}], {})
+
+        return await self._store.write(put)
 
     def _shown(self, seat: Seat, at_ns: int | None) -> dict[str, Any]:
         at_ns = (at_ns or 0) // MINUTE_NS * MINUTE_NS
