@@ -58,8 +58,10 @@ PURE_LIBRARIES = frozenset(
 )
 """What `runtime` may import from outside: values and functions, nothing that reads or changes the world."""
 
-UPWARD = {("ooda.agents.steward.quiet_hours", "ooda.cli")}
-"""Run with `-m` this module forwards to the command line, as its requirement names it."""
+UPWARD = {
+    (f"ooda.agents.steward.{script}", "ooda.cli") for script in ("quiet_hours", "ttl_monitor", "autostop", "scheduler")
+}
+"""Run with `-m` these modules forward to the command line, as their requirement names them."""
 
 
 class Import(NamedTuple):

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ooda.agents.steward.autostop import autostop_text, schedule
+from ooda.agents.steward.autostop_schedule import autostop_text, schedule
 from ooda.agents.steward.document import Document, as_json, html_page, markdown
 from ooda.agents.steward.instants import minute_of
 from ooda.agents.steward.reports import autostop_document, plan_document, plan_text, ttl_document

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ooda.agents.steward.autostop import schedule
+from ooda.agents.steward.autostop_schedule import schedule
 from ooda.agents.steward.dashboard import dashboard as page_of
 from ooda.agents.steward.document import Document, Table, as_json, html_page, markdown
 from ooda.agents.steward.instants import SECOND_NS, lasting, minute_of

@@ -8,7 +8,7 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from ooda.agents.steward.autostop import autostop_text
+from ooda.agents.steward.autostop_schedule import autostop_text
 from ooda.agents.steward.document import as_json
 from ooda.agents.steward.fleet import workspace_of
 from ooda.agents.steward.instants import SECOND_NS, lasting, minute_of, ns_of

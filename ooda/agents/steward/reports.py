@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ooda.agents.steward.autostop import AutostopLine
+from ooda.agents.steward.autostop_schedule import AutostopLine
 from ooda.agents.steward.cost import SavingsReport
 from ooda.agents.steward.document import Document, Table
 from ooda.agents.steward.fleet import Seat

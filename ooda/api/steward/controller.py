@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from pydantic import SecretStr
 
-from ooda.agents.steward.autostop import AutostopLine, autostop_text, schedule
+from ooda.agents.steward.autostop_schedule import AutostopLine, autostop_text, schedule
 from ooda.agents.steward.fleet import workspace_of
 from ooda.agents.steward.records import Workspace
 from ooda.agents.steward.ttl import TtlReport

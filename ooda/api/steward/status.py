@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from ooda.agents.steward.autostop import AutostopLine, schedule
+from ooda.agents.steward.autostop_schedule import AutostopLine, schedule
 from ooda.agents.steward.fleet import workspace_of
 from ooda.agents.steward.instants import ns_of
 from ooda.agents.steward.records import StopDecision

@@ -93,7 +93,7 @@ def refusal(operation: str, status: int, headers: Mapping[str, str], body: bytes
 def kind_of(error: BaseException) -> Kind | None:
     """The kind of a failure of this room; None for any other error."""
     if isinstance(error, IntegrationError) and error.facts.get("service") == "coder":
-        kind: Kind = error.facts["kind"]  # type: ignore[assignment]
+        kind: Kind | None = error.facts.get("kind")  # type: ignore[assignment]
         return kind
     return None
 

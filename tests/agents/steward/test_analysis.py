@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ooda.agents.steward import Planner, Policy
-from ooda.agents.steward.autostop import autostop_text, schedule
+from ooda.agents.steward.autostop_schedule import autostop_text, schedule
 from ooda.agents.steward.fleet import Hold, plan_fleet
 from ooda.agents.steward.instants import HOUR_NS, MINUTE_NS, lasting, spelled, utc
 from ooda.agents.steward.stops import coming_stops

@@ -14,7 +14,7 @@ import pytest
 
 from ooda.agents.steward import AllDay, Policy
 from ooda.agents.steward.absences import DayOff, away, days_off, with_days_off
-from ooda.agents.steward.autostop import schedule
+from ooda.agents.steward.autostop_schedule import schedule
 from ooda.agents.steward.cost import PriceTable, StopRecord, report_savings
 from ooda.agents.steward.dashboard import dashboard, timeline
 from ooda.agents.steward.document import as_json, html_page, html_tables, markdown

@@ -1,0 +1,13 @@
+"""`python -m ooda.agents.steward.scheduler`: the requirement's script, which is `ooda steward daemon`.
+
+Forwards its arguments and nothing else. Importing it does nothing.
+"""
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    import sys
+
+    from ooda.cli.main import main
+
+    sys.exit(main(["steward", "daemon", *sys.argv[1:]]))
