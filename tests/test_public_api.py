@@ -30,8 +30,9 @@ def parsed(path: Path) -> ast.Module:
 def offered(tree: ast.Module) -> list[str] | None:
     """The names in `__all__`; None when a module has none."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets):
-            names: list[str] = ast.literal_eval(node.value)
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if isinstance(node, ast.Assign | ast.AnnAssign) and any(getattr(at, "id", "") == "__all__" for at in targets):
+            names: list[str] = ast.literal_eval(node.value or ast.List([]))
             return names
     return None
 
