@@ -65,10 +65,8 @@ def _from_file(source: str) -> str:
 
 
 async def _from_address(url: str, host: str, ca_file: str) -> str:
-    try:
-        import httpx
-    except ImportError as error:
-        raise ConfigError("calendars are fetched over httpx: `pip install 'ooda-agents[http]'`") from error
+    import httpx
+
     data = bytearray()
     try:
         async with (

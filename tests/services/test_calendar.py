@@ -14,8 +14,6 @@ import trustme
 from ooda.errors import ConfigError, IntegrationError
 from ooda.services.calendar import calendar_text
 
-pytest.importorskip("httpx", reason="needs the extra `http`: pip install 'ooda-agents[http]'")
-
 TEXT = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n"
 KEY = "private-0123456789abcdef"
 

@@ -1,7 +1,7 @@
 """One request to Coder and its answer, over httpx: the token in its header, a deadline, no redirects, no cookies.
 
-Knows HTTP and nothing of workspaces. A failed try is told apart by what the server may have seen of it. httpx comes
-with the extra `http` and is loaded on first use.
+Knows HTTP and nothing of workspaces. A failed try is told apart by what the server may have seen of it. httpx is
+loaded on first use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from ooda import __version__
 from ooda.clock import Clock, to_datetime
-from ooda.errors import ConfigError, CredentialError, IntegrationError
+from ooda.errors import CredentialError, IntegrationError
 from ooda.services.coder.address import checked_url, is_loopback
 from ooda.services.coder.failures import failure, refusal
 from ooda.services.coder.pace import Bucket, Pace, Waits
@@ -161,12 +161,8 @@ class Wire:
 
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
-            try:
-                import httpx
-            except ImportError as error:
-                raise ConfigError(
-                    "Coder is reached over httpx; install it with `pip install 'ooda-agents[http]'`"
-                ) from error
+            import httpx
+
             here = is_loopback(urlsplit(self.url).hostname or "")
             self._client = httpx.AsyncClient(
                 headers={

@@ -1,6 +1,6 @@
 """Supabase: tables over PostgREST, and agents' reputation kept in them.
 
-Needs the extra `http`. The tables are made by the SQL in docs/how-to/governance-supabase.md.
+The tables are made by the SQL in docs/how-to/governance-supabase.md.
 """
 
 from ooda.services.supabase.postgrest import PostgrestClient

@@ -138,14 +138,8 @@ class PostgrestClient:
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
-            try:
-                import httpx
-            except ImportError as error:
-                raise ConfigError(
-                    "`governance.supabase_url` is set, and the package `httpx` is not installed; install it with "
-                    "`pip install 'ooda-agents[http]'`, or unset it to keep reputation in the store alone",
-                    setting="governance.supabase_url",
-                ) from error
+            import httpx
+
             self._client = httpx.AsyncClient(
                 timeout=self._timeout_s, follow_redirects=False, headers={"User-Agent": f"ooda/{__version__}"}
             )

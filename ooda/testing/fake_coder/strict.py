@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ooda.errors import ConfigError
+
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
@@ -80,7 +82,12 @@ class Conscience:
         ]
 
     def _validator(self, schema: dict[str, Any]) -> Validator:
-        from jsonschema import Draft202012Validator
+        try:
+            from jsonschema import Draft202012Validator
+        except ImportError as error:
+            raise ConfigError(
+                "requests are held against a schema with `jsonschema`: `pip install 'ooda-agents[testing]'`"
+            ) from error
 
         key = json.dumps(schema, sort_keys=True)
         if key not in self._validators:
