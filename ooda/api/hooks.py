@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -75,19 +75,25 @@ class HookRunner:
         await self._audit(event, tool, said)
         return merged(said)
 
-    async def begin(self) -> None:
+    async def begin(self, source: Literal["startup", "resume"], prompt: str = "") -> None:
         """Ask whether the run may begin or go on.
+
+        Args:
+            prompt: What a person wants of a new run; empty where nobody said anything.
 
         Raises:
             RefusedError: a hook says no.
         """
-        said = await self.ask("SessionStart", "", {})
+        said = await self.ask("SessionStart", "", {"source": source})
+        if said.decision == "allow" and prompt:
+            said = await self.ask("UserPromptSubmit", "", {"prompt": prompt})
         if said.decision != "allow":
             raise RefusedError(f"hook `{said.hook}` does not let this run begin: {said.reason}", hook=said.hook)
 
     async def end(self, status: str, reason: str) -> None:
-        """Tell that the run has stopped or waits; nothing that is said to it matters."""
+        """Tell that the run has stopped or waits, and that this process leaves it; nothing said to it matters."""
         await self.ask("Stop", "", {"status": status, "reason": reason})
+        await self.ask("SessionEnd", "", {"reason": status})
 
     async def _one(self, hook: Hook, payload: bytes) -> HookSaid:
         environ = {name: os.environ[name] for name in _KEPT if name in os.environ}

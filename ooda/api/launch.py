@@ -134,7 +134,8 @@ class Live:
         """
         if self._hooks is None:
             return await self._go()
-        await self._hooks.begin()
+        is_new = not self.launch.run
+        await self._hooks.begin("startup" if is_new else "resume", self.kind.agent.brief.text if is_new else "")
         ending = await self._go()
         await self._hooks.end(ending.status, ending.reason)
         return ending

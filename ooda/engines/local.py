@@ -18,6 +18,8 @@ from ooda.events import (
     RUNTIME,
     ApprovalAnswered,
     Body,
+    ChildStopped,
+    Compacted,
     Notified,
     Resumed,
     RunStarted,
@@ -31,6 +33,7 @@ from ooda.events import (
 from ooda.governance.call import ProposedCall
 from ooda.governance.gate import Gate
 from ooda.governance.recorder import Intent, Recorded, Recorder
+from ooda.ids import child_run_id
 from ooda.labels import TOOL, TRUSTED, UNTRUSTED, Label
 from ooda.runtime.commands import (
     AskHuman,
@@ -142,6 +145,7 @@ class LocalEngine:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._inbox: deque[TimerFired | UserMessage] = deque()
         self._woken = asyncio.Event()
+        self._hearing = asyncio.Lock()
         self._interrupted = ""
         self._lost: OodaError | None = None
         self._left = False
@@ -220,7 +224,10 @@ class LocalEngine:
                 has_begun = True
                 self._spawn(self._carry(await self._recorder.record(first, self._follow)))
             while self.state.is_alive and not self._is_ending:
-                if self._inbox:
+                if self._inbox and isinstance(arrived := self._inbox[0], UserMessage):
+                    self._inbox.popleft()
+                    self._spawn(self._heard(arrived))
+                elif self._inbox:
                     intent = Intent(self._inbox.popleft())
                     self._spawn(self._carry(await self._recorder.record(intent, self._follow)))
                 elif self._tasks or self._is_interrupting:
@@ -281,12 +288,25 @@ class LocalEngine:
     async def _carry(self, recorded: Recorded) -> None:
         """Begin what was recorded, and go on from effect to effect as long as one leads to the next."""
         while True:
+            for event in recorded.told:
+                await self._tell(event)
             starts = [*recorded.starts, *(self._work(command) for command in recorded.commands)]
             for start in starts[1:]:
                 self._spawn(self._effect(start))
             if not starts or (intent := await starts[0]()) is None:
                 return
             recorded = await self._recorder.record(intent, self._follow)
+
+    async def _tell(self, event: Compacted | Notified) -> None:
+        """Tell the operator's hooks; whatever they answer, it stands."""
+        match event:
+            case Compacted():
+                await self._gate.asked("PreCompact", {"trigger": event.reason, "keep_from_seq": event.keep_from_seq})
+            case Notified():
+                facts = {"notification_type": event.kind_, "message": event.message, "details": event.details}
+                await self._gate.asked("Notification", facts)
+            case _:
+                assert_never(event)
 
     async def _effect(self, start: Start) -> None:
         if (intent := await start()) is not None:
@@ -357,7 +377,7 @@ class LocalEngine:
         if self._person is None:
             return None
         if ask.ask == "message":
-            text = await self._person.message(ask.prompt)
+            text = await self._message(self._person, ask.prompt)
             if text is None:
                 self._left = True
                 return None
@@ -375,9 +395,36 @@ class LocalEngine:
         # Answered elsewhere, or expired, while the person was typing: what stands in the store counts.
         return self._gate.answer_in_store(call) or self._gate.answer(answered)
 
+    async def _message(self, person: Person, prompt: str) -> str | None:
+        """A person's next message that no hook refuses; None when they leave."""
+        while (text := await person.message(prompt)) is not None:
+            said = await self._gate.asked("UserPromptSubmit", {"prompt": text})
+            if said.decision == "allow":
+                break
+            prompt = f"hook `{said.hook}` does not take this message: {said.reason}"
+        return text
+
+    async def _heard(self, message: UserMessage) -> None:
+        """Record a message from outside, unless a hook refuses it; in the order in which they came."""
+        async with self._hearing:
+            said = await self._gate.asked("UserPromptSubmit", {"prompt": message.text.text})
+            if said.decision != "allow":
+                return
+            recorded = await self._recorder.record(Intent(message), self._follow)
+        await self._carry(recorded)
+
     async def _spawned(self, command: Spawn) -> Intent:
         """The end of a child. Its words are another model's: untrusted, whatever its launcher says of them."""
+        child = child_run_id(self.state.run, command.call)
+        facts = {"agent_id": child, "agent_type": command.agent, "tool_use_id": command.call}
+        task = self._recorder.text_of(command.task)
+        said = await self._gate.asked("SubagentStart", {**facts, "task": task})
+        if said.decision != "allow":
+            why = Body(f"hook `{said.hook}` does not let this agent begin: {said.reason}")
+            return Intent(ChildStopped(call=command.call, run=child, status="refused", text=why), TOOL)
         ended = await self._world.spawn(command)
+        if isinstance(ended.event, ChildStopped):
+            await self._gate.asked("SubagentStop", {**facts, "status": ended.event.status})
         return msgspec.structs.replace(ended, label=ended.label.join(UNTRUSTED))
 
     async def _arm(self, command: SetTimer) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, Protocol, assert_never
 
 import msgspec
@@ -209,6 +209,12 @@ class Gate:
         if said.decision != "deny" and isinstance(asked := self.decide(call, situation), NeedsApproval):
             again = await hooks.ask("PermissionRequest", call.tool, {**facts, "shown": asked.shown})
             self._said[call.call] = (call.arguments, merged([again, said]))
+
+    async def asked(self, event: HookEvent, facts: Mapping[str, object]) -> HookSaid:
+        """What the operator's hooks say to something that is no call of a tool; no objection without hooks."""
+        if self._programs is None or not self._programs.concern(event):
+            return HookSaid()
+        return await self._programs.ask(event, "", facts)
 
     def _facts_of(self, call: str, tool: Tool, parsed: Parsed, label: str) -> dict[str, object]:
         return {

@@ -2,8 +2,9 @@
 
     PreToolUse, PermissionRequest   may refuse a call, or have a person asked
     PostToolUse, PostToolUseFailure may withhold a result from the model
-    SessionStart                    may refuse to begin
-    Stop                            is told
+    SessionStart, SubagentStart     may refuse to begin
+    UserPromptSubmit                may refuse what a person says to the run
+    PreCompact, Notification, SubagentStop, Stop, SessionEnd   are told
 
 What a hook answers is read here, and a hook that crashes, is late or says something else has refused. Which hooks
 there are stands in a file of the operator's; a project's own files name none. Knows words; starts no process.
@@ -26,7 +27,20 @@ from ooda.governance.settings_file import hint, read_toml, refuse_unknown
 
 __all__ = ["MOST_BYTES", "Hook", "HookEvent", "HookSaid", "Hooks", "answer_of", "digest_of", "merged", "read_hooks"]
 
-HookEvent = Literal["SessionStart", "PreToolUse", "PermissionRequest", "PostToolUse", "PostToolUseFailure", "Stop"]
+HookEvent = Literal[
+    "SessionStart",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PermissionRequest",
+    "PostToolUse",
+    "PostToolUseFailure",
+    "PreCompact",
+    "Notification",
+    "SubagentStart",
+    "SubagentStop",
+    "Stop",
+    "SessionEnd",
+]
 MOST_BYTES: Final = 65_536
 """A hook that writes more has not answered."""
 _REASON: Final = 2_000

@@ -19,7 +19,7 @@ import msgspec
 
 from ooda.clock import Clock
 from ooda.errors import JournalError
-from ooda.events import BlobRef, Body, Entry, Event, Stopped
+from ooda.events import BlobRef, Body, Compacted, Entry, Event, Notified, Stopped
 from ooda.governance.audit import AuditFact
 from ooda.governance.audit_chain import Head, append_after
 from ooda.governance.redaction import Redactor
@@ -64,6 +64,8 @@ class Recorded(msgspec.Struct, frozen=True):
     starts: tuple[Callable[[], Coroutine[Any, Any, Intent | None]], ...]
     is_repeatable: bool
     """All that starts reads only."""
+    told: tuple[Compacted | Notified, ...] = ()
+    """What was committed that the operator's hooks are told of before anything starts."""
 
 
 class Recorder:
@@ -252,7 +254,8 @@ class Recorder:
         self._texts.clear()
         # The end of a run does nothing but write one more event.
         is_repeatable = is_repeatable and all(type(command) is Stop for command in left)
-        return Recorded(tuple(left), tuple(starts), is_repeatable), rows
+        told = tuple(event for _, entry in rows if isinstance(event := entry.event, Compacted | Notified))
+        return Recorded(tuple(left), tuple(starts), is_repeatable, told), rows
 
     def _advance(self, tx: Tx, intent: Intent, rows: list[tuple[Row, Entry]]) -> tuple[Command, ...]:
         clean = admit(intent.event, self._redact, self._put)

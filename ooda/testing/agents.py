@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ooda.api.hooks import hooks_for
 from ooda.api.session import Session
 from ooda.clock import Clock
 from ooda.engines.local import Ending, LocalEngine, Person
@@ -177,7 +178,12 @@ class AgentBench:
         places = session.places.run(run)
         places.spool.mkdir(parents=True, exist_ok=True)
         gate = Gate(
-            recorder=recorder, toolbox=toolbox, policy=policy, ids=session.ids, outputs=FolderSpool(places.spool)
+            recorder=recorder,
+            toolbox=toolbox,
+            policy=policy,
+            ids=session.ids,
+            outputs=FolderSpool(places.spool),
+            programs=hooks_for(session, run, self.agent.name, places.workspace),
         )
         price = session.prices.find(access.name, "http://127.0.0.1")
         assert price is not None, "a loopback model costs nothing"

@@ -199,19 +199,39 @@ async def test_a_result_can_be_withheld_and_words_of_hooks_are_redacted(hooked: 
 
 async def test_a_hook_is_told_of_beginning_and_end_and_can_refuse_the_beginning(hooked: Hooked) -> None:
     """Refused, nothing was recorded; the end is told with its status."""
-    hooked.hook("SEEN", "SessionStart", "Stop")
+    hooked.hook("SEEN", "SessionStart", "UserPromptSubmit", "Stop", "SessionEnd")
     bench, ending = await run(hooked)
-    assert [(g["hook_event_name"], g.get("status")) for g in hooked.given()] == [
-        ("SessionStart", None), ("Stop", ending.status),
+    given = hooked.given()
+    assert [(g["hook_event_name"], g.get("source") or g.get("status") or g.get("reason")) for g in given] == [
+        ("SessionStart", "startup"), ("UserPromptSubmit", None), ("Stop", ending.status), ("SessionEnd", ending.status),
     ]  # fmt: skip
+    assert "add() subtracts" in given[1]["prompt"]
 
-    hooked.entries.clear()
-    hooked.hook("echo closed >&2; exit 2", "SessionStart")
-    (hooked.folder / "hooks.toml").write_text("\n".join(hooked.entries))
-    bench.heard.clear()
-    with pytest.raises(RefusedError, match="hook `h0` does not let this run begin: closed"):
-        await bench.run(bench.task(), [PLAN])
-    assert bench.heard == []
+    for event in ("SessionStart", "UserPromptSubmit"):
+        hooked.entries.clear()
+        hooked.hook("echo closed >&2; exit 2", event)
+        (hooked.folder / "hooks.toml").write_text("\n".join(hooked.entries))
+        bench.heard.clear()
+        with pytest.raises(RefusedError, match="hook `h0` does not let this run begin: closed"):
+            await bench.run(bench.task(), [PLAN])
+        assert bench.heard == []
+
+
+@pytest.mark.parametrize("how", ["gone", "no program", "a folder"])
+async def test_a_program_that_cannot_be_started_has_refused(hooked: Hooked, how: str) -> None:
+    """Missing, or nothing that can be run: the call is refused and the reason names the program."""
+    hooked.hook("exit 0", "PreToolUse", tools="read_file")
+    program = hooked.folder / "hook0.sh"
+    program.unlink()
+    if how == "no program":
+        program.write_text("not executable")
+    elif how == "a folder":
+        program.mkdir()
+    bench, ending = await run(hooked, READ)
+
+    assert ending.status == "success"
+    (reason,) = refusals(bench)
+    assert "hook0.sh` cannot be started" in reason
 
 
 async def test_a_hook_gets_none_of_our_secrets(hooked: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ class Pass:
         """
         if self._hooks is None:
             return await self._go()
-        await self._hooks.begin()
+        await self._hooks.begin("resume" if self._is_resumed else "startup")
         ending = await self._go()
         await self._hooks.end(ending.status, ending.reason)
         return ending
