@@ -270,11 +270,8 @@ class LocalEngine:
 
     async def _one_more(self) -> None:
         """Wait until something that runs has ended, or somebody outside wants something."""
-        waker = asyncio.ensure_future(self._woken.wait())
-        try:
-            await asyncio.wait((*self._tasks, waker), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waker.cancel()
+        if not any(task.done() for task in self._tasks):
+            await self._woken.wait()
         self._woken.clear()
         if self._lost is not None:
             return
@@ -283,7 +280,9 @@ class LocalEngine:
             task.result()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.add(asyncio.ensure_future(work))
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda _: self._woken.set())
+        self._tasks.add(task)
 
     async def _carry(self, recorded: Recorded) -> None:
         """Begin what was recorded, and go on from effect to effect as long as one leads to the next."""
