@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from urllib.parse import quote
 from ooda.errors import ConfigError, JournalError, OodaError
 from ooda.store.database import Work, apart, ended
 from ooda.store.failures import from_os, from_sqlite
+from ooda.store.log_file import LogFile
 from ooda.store.schema import latest, numbered, refuse_newer, refuse_older
 from ooda.store.tx import Params
 
@@ -55,21 +56,33 @@ class SqliteDatabase:
 
     is_remote = False
 
-    def __init__(self, path: Path, *, readonly: bool, busy_timeout_s: float) -> None:
-        """Open the file; see `connect`."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        readonly: bool,
+        busy_timeout_s: float,
+        fdatasync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        """Open the file; see `connect`, and for `fdatasync` see `LogFile`."""
         self.path = path
         self.connection = connect(path, readonly=readonly, busy_timeout_s=busy_timeout_s)
         self._cursor = self.connection.cursor()
         """One for all statements: each is read to its end before the next, and making one costs as much as a bind."""
         self._is_busy = False
-        self._log = -1
-        """Descriptor of the write-ahead log, to sync it."""
+        try:
+            self._log = None if readonly else LogFile(path, fdatasync)
+        except BaseException:
+            self.connection.close()
+            raise
 
     @property
     def place(self) -> str:
         return str(self.path)
 
     def write(self, work: Work[T], *, is_synced: bool = True) -> T:
+        if self._log is not None:
+            self._log.require_whole()
         result = self._inside("BEGIN IMMEDIATE", work)
         if is_synced:
             self.sync()
@@ -79,12 +92,8 @@ class SqliteDatabase:
         # What is committed lies in the log, and whoever moves it from there into the database syncs it first. Done here
         # and not by SQLite (`synchronous = FULL`), since that is the same call at every commit, with no way to leave
         # one out but a pragma that is compiled anew each time (docs/adr/0015).
-        try:
-            if self._log < 0:
-                self._log = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            os.fdatasync(self._log)
-        except OSError as error:
-            raise from_os(error, self.path, "write") from error
+        if self._log is not None:
+            self._log.sync()
 
     def write_all(self, works: Sequence[Work[Any]]) -> list[Any]:
         if len(works) == 1:
@@ -104,9 +113,8 @@ class SqliteDatabase:
 
     def close(self) -> None:
         self.connection.close()
-        if self._log >= 0:
-            os.close(self._log)
-            self._log = -1
+        if self._log is not None:
+            self._log.close()
 
     def _inside(self, begin: str, work: Work[T]) -> T:
         if self._is_busy:
@@ -183,10 +191,33 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
     if readonly:
         refuse_older(found, known, str(path))
         return
-    if found < known or connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+    has_log = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    if has_log:
+        _harden(connection)
+    if found < known or not has_log:
         with _alone_in(path.parent):
-            connection.execute("PRAGMA journal_mode = WAL")
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise ConfigError(
+                    f"the file system of `{path}` cannot keep a write-ahead log (SQLite stays in mode `{mode}`): it "
+                    "has no shared memory between processes; name a place on a local disk with XDG_DATA_HOME",
+                    path=str(path),
+                )
             _migrate(connection, path, known)
+
+
+def _harden(connection: sqlite3.Connection) -> None:
+    """Move what a process that is gone left in the log into the database, and sync both.
+
+    It may have stopped because a sync failed. Then what can be read in the log is perhaps not on disk, no later sync of
+    the log puts it there, and a power cut would take all that was written behind it too.
+    """
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    except sqlite3.OperationalError as error:
+        # On a full disk it can be opened all the same: `ooda runs gc` needs it to make room.
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+            raise
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
