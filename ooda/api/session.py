@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from ooda.api.overdue import close_overdue
 from ooda.clock import Clock, RandomIds, SystemClock
 from ooda.config import Loaded, load_settings
 from ooda.config.catalogue import is_secret, known_settings, value_of
@@ -101,9 +102,7 @@ class Session:
 
     def expire_holds(self) -> None:
         """Close what processes that died have left reserved for too long: charged if it was sent, else released."""
-        now_ns = self.clock.now_ns()
-        if self.store.read(lambda tx: self.ledger.overdue(tx, now_ns)):
-            self.store.write_now(lambda tx: self.ledger.expire(tx, now_ns, self._was_sent))
+        close_overdue(self.store, self.ledger, self.redactor, self.clock.now_ns(), self._was_sent)
 
     def _was_sent(self, held: Reservation) -> bool:
         """Whether its run noted, on this machine, that the call left."""

@@ -180,6 +180,8 @@ class Abandoned(NamedTuple):
     """Their keys with commas between; empty when nothing was open."""
     cost_nano: int
     tokens: int
+    alerts: tuple[Alert, ...] = ()
+    """Thresholds passed by charging them, for the caller to tell."""
 
 
 class BudgetRow(msgspec.Struct, frozen=True, kw_only=True):

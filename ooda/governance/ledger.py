@@ -200,6 +200,11 @@ class Ledger:
         _note_charge(tx, held.key, "settled", cost_nano, tokens)
         return _alerts(tx, held.windows)
 
+    def close_held(self, tx: Tx, held: Reservation) -> tuple[Alert, ...]:
+        """Release what is left of a reservation; gives the alerts of the attempts that were charged under it."""
+        self.release(tx, held.key)
+        return _alerts(tx, held.windows)
+
     def settle(self, tx: Tx, key: str, cost_nano: int | None = None, tokens: int | None = None) -> Settlement:
         """Exchange the hold for what was really charged, in the windows it was taken from.
 
@@ -241,7 +246,7 @@ class Ledger:
         """Charge an attempt that was sent and failed, and keep the hold for the next attempt at the same call.
 
         Without an amount the attempt is charged at the hold. Exceeded: the charge has landed, the hold is released
-        and there must be no further attempt.
+        and there must be no further attempt. Thresholds it passes are given by what closes the call.
 
         Raises:
             RefusedError: the hold is gone, or an amount is no whole number from 0 to LARGEST.
@@ -299,6 +304,7 @@ class Ledger:
             ",".join(item.key for item in closed),
             sum(item.cost_nano for item in closed),
             sum(item.tokens for item in closed),
+            tuple(alert for item in closed for alert in item.alerts),
         )
 
     def find(self, tx: Tx, key: str) -> Reservation | None:
@@ -387,7 +393,9 @@ class Ledger:
             state = "expired" if why == "expired" else "settled"
             tx.change("UPDATE reservations SET state = ? WHERE key = ?", (state, found.key))
             found = msgspec.structs.replace(found, state=state)
-        return self._settlement(tx, found, is_new=True, alerts=_alerts(tx, found.windows))
+        # An attempt is charged in the middle of its call: whoever closes the call tells what it passed.
+        alerts = _alerts(tx, found.windows) if why != "attempt" else ()
+        return self._settlement(tx, found, is_new=True, alerts=alerts)
 
     def _settlement(self, tx: Tx, found: Reservation, *, is_new: bool, alerts: tuple[Alert, ...] = ()) -> Settlement:
         cost_nano, tokens, attempts = _charged(tx, found.key)

@@ -340,7 +340,14 @@ class ModelDoor:
         event = ModelFailed(
             ask=ask, error=kind, message=message, cost_nano=left.cost_nano + cost, tokens=left.tokens + tokens
         )
-        return Intent(event, start=self._after, is_repeatable=True)
+
+        def also(tx: Tx) -> None:
+            self._told(left.alerts)
+            if event.cost_nano or event.tokens:
+                what = f"{event.cost_nano} nano-USD, {event.tokens} tokens of a call that was cut off"
+                self._audit("settle", self.model, "charge", what)
+
+        return Intent(event, also=also, start=self._after, is_repeatable=True)
 
     def _expired(self, tx: Tx) -> tuple[int, int]:
         """Mark the call as sent if it was; what it cost if its time ran out before the run was taken up."""

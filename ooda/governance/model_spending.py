@@ -71,6 +71,8 @@ class ModelSpending:
         self._owed = (0, 0)
         """What the settlement has to add for the last attempt."""
         self._number = 0
+        self._alerts: list[Alert] = []
+        """What the models asked before passed; told with the end of the call."""
 
     async def begin(self) -> Exceeded | None:
         """Ask the shared budget, if there is one, and note that the call is about to leave.
@@ -130,15 +132,19 @@ class ModelSpending:
             price=price.as_json(),
         )
 
+        alerts: list[Alert] = []
+
         def work(tx: Tx) -> Reservation | Exceeded:
+            alerts.clear()
             self._books.check_fence(tx)
-            self.close(tx)
+            alerts.extend(self.close(tx))
             held = self._books.ledger.reserve(tx, request)
             done = "refuse" if isinstance(held, Exceeded) else "allow"
             append_audit(tx, self._books.fact(done, model, "reserve", f"{request.cost_nano} nano-USD, a fallback"))
             return held
 
         held = await self._books.store.write(work)
+        self._alerts += alerts
         self.charged_nano, self.charged_tokens = self.charged_nano + self._owed[0], self.charged_tokens + self._owed[1]
         self._owed = (0, 0)
         if isinstance(held, Exceeded):
@@ -167,14 +173,14 @@ class ModelSpending:
 
     def settle(self, tx: Tx, cost_nano: int, tokens: int) -> tuple[Alert, ...]:
         """Exchange the reservation for what the reply and the last failed attempts cost; gives the alerts."""
-        return self._books.ledger.settle_held(tx, self.held, self._owed[0] + cost_nano, self._owed[1] + tokens)
+        owed = (self._owed[0] + cost_nano, self._owed[1] + tokens)
+        return (*self._alerts, *self._books.ledger.settle_held(tx, self.held, *owed))
 
     def close(self, tx: Tx) -> tuple[Alert, ...]:
         """Close the reservation of a call that brought no reply."""
         if any(self._owed):
             return self.settle(tx, 0, 0)
-        self._books.ledger.release(tx, self.held.key)
-        return ()
+        return (*self._alerts, *self._books.ledger.close_held(tx, self.held))
 
     async def _book(self, cost_nano: int, tokens: int) -> None:
         ledger, key = self._books.ledger, self.held.key

@@ -273,8 +273,8 @@ def test_what_a_dead_run_left_open_is_closed_with_it(store: Store) -> None:
     for key, run, is_sent in (("a", "run-1", True), ("b", "run-1", False), ("c", "run-1", True), ("d", "run-2", True)):
         store.write_now(lambda tx, k=key, r=run, s=is_sent: ledger.reserve(tx, request(k, 10, 2, run=r, is_sent=s)))
 
-    assert store.write_now(lambda tx: ledger.close_open(tx, "run-1")) == ("a,b,c", 20, 4)
-    assert store.write_now(lambda tx: ledger.close_open(tx, "run-1")) == ("", 0, 0)
+    assert store.write_now(lambda tx: ledger.close_open(tx, "run-1")) == ("a,b,c", 20, 4, ())
+    assert store.write_now(lambda tx: ledger.close_open(tx, "run-1")) == ("", 0, 0, ())
     assert row(store, ledger).reserved_cost == 10
 
 
@@ -439,6 +439,32 @@ def test_each_threshold_is_told_once_for_each_window_and_measure(store: Store) -
 
     assert told == [[], [("cost_nano", 80, 800)], [], [("cost_nano", 95, 950)], [("tokens", 95, 96)], []]
     assert Alert("budget", "global", "day:2023-11-14", 80, "cost_nano", 800, 1000).limit == 1000
+
+
+def test_a_threshold_that_a_failed_attempt_passed_is_told_with_the_settlement(store: Store) -> None:
+    """Whoever charges an attempt tells nobody; whoever closes the call does, also when it closes without a reply."""
+    ledger = capped(1000)
+    told = []
+    for key, cost in (("k1", 800), ("k2", 150)):
+        held = store.write_now(lambda tx, k=key: ledger.reserve(tx, request(k, 50, 1)))
+        assert isinstance(held, Reservation)
+        assert store.write_now(lambda tx, k=key, c=cost: ledger.retry(tx, k, c, 1)) is None or key == "k2"
+        told.append(store.write_now(lambda tx, h=held: ledger.close_held(tx, h)))
+        told.append(store.write_now(lambda tx, h=held: ledger.close_held(tx, h)))
+
+    assert [[alert.percent for alert in alerts] for alerts in told] == [[80], [], [95], []]
+    assert row(store, ledger).reserved_cost == 0
+
+
+def test_a_threshold_that_a_dead_runs_calls_passed_is_given_once(store: Store) -> None:
+    """Charged at their holds because nobody knows better."""
+    ledger = capped(1000)
+    for key, cost in (("a", 400), ("b", 450)):
+        store.write_now(lambda tx, k=key, c=cost: ledger.reserve(tx, request(k, c, 1, run="dead", is_sent=True)))
+
+    left = [store.write_now(lambda tx: ledger.close_open(tx, "dead")) for _ in range(2)]
+
+    assert [[alert.percent for alert in abandoned.alerts] for abandoned in left] == [[80], []]
 
 
 # -- bad input

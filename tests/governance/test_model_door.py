@@ -3,6 +3,7 @@
 Whole runs with a scripted model and a price file; the books are compared with the journal.
 """
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Callable
@@ -224,6 +225,34 @@ async def test_a_threshold_is_told_in_journal_outbox_and_audit_once(made: Callab
     assert audit == [("global", "budget")]
 
 
+async def test_a_threshold_is_told_however_the_call_that_passed_it_ended(made: Callable[..., RunBench]) -> None:
+    """By an attempt that failed before another model was asked, and by a call that was cut off."""
+    bench = made(**{"budget.hour_usd": "0.29"})
+    big = Usage(input_tokens=100, output_tokens=24_000)  # 0.241 USD: past 80 per cent of the hour
+
+    class CutOff(Struggling):
+        async def complete(self, request: Any, grant: Any, **more: Any) -> ModelReply:
+            if len(self.requests) == 1:
+                bench.live.engine.interrupt("enough")
+                await asyncio.Event().wait()
+            return await super().complete(request, grant, **more)
+
+    model = CutOff([PLAN], [[attempt(usage=big)]])
+    await bench.run(bench.task(limits={"reply_tokens": 3_600}), model)
+
+    told = [
+        event.details["percent"]
+        for event in bench.heard
+        if isinstance(event, Notified) and event.kind_ == "budget_alert"
+    ]
+    assert told == [80, 95]
+    with bench.session() as session:
+        audit = session.store.read(
+            lambda tx: tx.execute("SELECT action, reason FROM audit WHERE action IN ('alert', 'settle') ORDER BY seq")
+        )
+    assert [action for action, _ in audit] == ["settle", "alert", "settle", "alert", "settle"]
+
+
 # -- what dead processes leave behind
 
 
@@ -232,7 +261,7 @@ def test_opening_a_session_closes_what_a_dead_process_left_reserved(
     made: Callable[..., RunBench], was_sent: bool, state: str, spent: int
 ) -> None:
     """Charged when its run noted that the call left, released when not."""
-    bench = made()
+    bench = made(**{"budget.day_usd": "0.00000008"})  # 80 nano-USD
     with bench.session() as session:
         asked = ReserveRequest(
             key="k", run="run-dead", scopes=(Scope("global"),), cost_nano=70, tokens=7, now_ns=1, expires_ns=2
@@ -244,14 +273,26 @@ def test_opening_a_session_closes_what_a_dead_process_left_reserved(
         mark.note("k" if was_sent else "another")
         mark.close()
 
+    def audited(action: str) -> list[tuple[Any, ...]]:
+        with bench.session() as session:
+            return session.store.read(
+                lambda tx: tx.execute("SELECT run, subject, reason FROM audit WHERE action = ?", (action,))
+            )
+
     with bench.session() as session:
         found = session.store.read(lambda tx: session.ledger.find(tx, "k"))
+        told_to_people = session.store.read(lambda tx: tx.execute("SELECT channel FROM outbox"))
         windows = session.store.read(
             lambda tx: tx.execute("SELECT spent_cost, reserved_cost FROM budget_windows WHERE span LIKE 'day%'")
         )
 
     assert isinstance(found, Reservation)
     assert (found.state, windows) == (state, [(spent, 0)])
+    told = audited("settle") if was_sent else audited("release")
+    assert [(run, subject) for run, subject, _ in told] == [("run-dead", "k")]
+    assert f"{spent} nano-USD" in told[0][2] if was_sent else "never sent" in told[0][2]
+    assert [subject for _, subject, _ in audited("alert")] == (["global"] if was_sent else [])
+    assert told_to_people == ([("local.budget.run-dead.budget_alert",)] if was_sent else [])
 
 
 # -- who pays
