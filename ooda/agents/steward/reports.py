@@ -57,12 +57,12 @@ def plan_document(now_ns: int, seats: Iterable[Seat], *, is_dry: bool) -> Docume
         key=lambda seat: (_ORDER[seat.said.decision], seat.said.next_ns or 0, seat.workspace.title),
     )
     counted = Counter(seat.said.decision for seat in live)
-    done = "would be stopped" if is_dry else "are due to be stopped"
+    verb = "would" if is_dry else "will"
     return Document(
         "Workspace stop plan",
         (
-            f"{minute_of(now_ns)}: {len(live)} of {len(listed)} workspaces run; {counted['stop']} {done}, "
-            f"{counted['warn']} are warned, {counted['keep']} are left alone.",
+            f"{minute_of(now_ns)}: {len(live)} of {len(listed)} workspaces run; this pass {verb} stop "
+            f"{counted['stop']}, warn {counted['warn']} and leave {counted['keep']} alone.",
         ),
         (
             Table(

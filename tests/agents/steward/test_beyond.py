@@ -219,7 +219,7 @@ def test_the_plan_names_who_when_why_and_what_comes_next() -> None:
     fleet = [workspace(name="kept", owner="admin"), workspace(name="due", deadline="2026-11-20 11:00"),
              workspace(name="soon", deadline="2026-11-20 12:10"), workspace(name="off", status="stopped")]  # fmt: skip
     text = plan_text(plan_document(NOW, plan_fleet(NOW, Policy(), fleet), is_dry=True))
-    assert "3 of 4 workspaces run; 1 would be stopped, 1 are warned, 1 are left alone." in text
+    assert "3 of 4 workspaces run; this pass would stop 1, warn 1 and leave 1 alone." in text
     rows = [line.split("  ")[0] for line in text.splitlines()[3:]]
     assert rows == ["alice/due", "alice/soon", "admin/kept"]
     assert "2026-11-20 12:15 UTC (in 15m)" in text

@@ -19,7 +19,7 @@ def test_the_demo_shows_a_plan_and_leaves_no_record(fleet: FleetHome) -> None:
     """On its own fleet: the configured deployment is not asked."""
     done = fleet.ooda("steward", "quiet-hours", "--demo")
     assert done.code == 0
-    assert "would be stopped" in done.out
+    assert "would stop" in done.out
     assert "owner is excluded" in done.out
     assert fleet.fake.requests == []
     assert not (Path(fleet.environ["HOME"]) / ".local").exists()

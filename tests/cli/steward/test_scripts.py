@@ -13,7 +13,7 @@ from tests.cli.steward.fleet_home import FleetHome
 @pytest.mark.parametrize(
     ("script", "arguments", "shown"),
     [
-        ("quiet_hours", ("--dry-run",), "1 would be stopped"),
+        ("quiet_hours", ("--dry-run",), "would stop 1"),
         ("quiet_hours", ("--timezone", "America/New_York"), "workspaces run"),
         ("ttl_monitor", ("--report",), "TTL Compliance Report"),
         ("ttl_monitor", ("--user", "ada", "--threshold", "2h"), "TTL Compliance Report"),
