@@ -200,7 +200,7 @@ class RedisBudget:
         prefix: str = "ooda",
         timeout_s: float = 2.0,
     ) -> None:
-        self._client = _client(url, timeout_s)
+        self._client = _client(url, timeout_s, self._connected)
         self._timeout_s = timeout_s
         self._run = self._client.register_script(script_text())
         self._store = store
@@ -208,6 +208,7 @@ class RedisBudget:
         identity = store.read(lambda tx: tx.execute("SELECT value FROM meta WHERE key = 'store.id'"))
         self._script = Script(str(identity[0][0]), ledger.ends_ns, prefix)
         self._mark = b""
+        self._connections, self._known_connections = 0, 0
         self._own: set[str] = set()
         """Holds this process took and has not closed."""
         self._alerts: list[Alert] = []
@@ -298,14 +299,23 @@ class RedisBudget:
 
     async def _call(self, op: Op, held: Held) -> list[Any]:
         answer = await self._once(op, held)
-        if answer[1] != self._mark:
-            lost, self._mark = bool(self._mark), answer[1]
-            if lost:
-                await self._held_again()
+        # A server without its data makes a new mark. A replica that took over has the old one, and may not have heard
+        # of the newest holds: it is known by the connection, which is another.
+        is_other = (answer[1], self._connections) != (self._mark, self._known_connections)
+        lost = is_other and bool(self._mark)
+        self._mark, self._known_connections = answer[1], self._connections
+        if lost:
+            await self._held_again()
         return answer
 
+    async def _connected(self, connection: Any) -> None:
+        await connection.on_connect()
+        self._connections += 1
+
     async def _held_again(self) -> None:
-        """The server has lost its data: what this process holds counts again, whatever the caps say now."""
+        """The server may have lost data: what was closed is closed again, and what this process holds counts again,
+        whatever the caps say now."""
+        await self.reconcile()
         for key in sorted(self._own):
             held = await self._read(lambda tx, key=key: held_in(tx, key))  # type: ignore[misc]
             if held is not None and held.is_open:
@@ -333,7 +343,7 @@ class RedisBudget:
             raise _down(operation, str(error) or type(error).__name__) from error
 
 
-def _client(url: str, timeout_s: float) -> Any:
+def _client(url: str, timeout_s: float, connected: Callable[[Any], Awaitable[None]]) -> Any:
     try:
         import redis
         import redis.asyncio
@@ -351,7 +361,11 @@ def _client(url: str, timeout_s: float) -> Any:
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     try:
         return redis.asyncio.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=retry
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=retry,
+            redis_connect_func=connected,
         )
     except ValueError as error:
         raise ConfigError(

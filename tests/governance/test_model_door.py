@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -356,6 +357,82 @@ async def test_runs_on_two_machines_share_one_cap(tmp_path: Path, redis_url: str
 
     assert [(ending.status, asked) for ending, asked in ends] == [("success", 3), ("budget_exceeded", 0)]
     assert "allows 300000000 nano-USD" in ends[1][0].reason
+
+
+class Line:
+    """The wire to the Redis server, which can be cut and mended."""
+
+    def __init__(self, url: str) -> None:
+        self._to = urlsplit(url)
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._port = 0
+
+    async def mend(self) -> str:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return f"redis://127.0.0.1:{self._port}{self._to.path}"
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        self._writers.clear()
+        self._pumps.clear()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self._to.hostname, self._to.port)
+        self._writers += [writer, back]
+
+        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                target.write(data)
+
+        self._pumps |= {asyncio.ensure_future(pump(reader, back)), asyncio.ensure_future(pump(there, writer))}
+
+
+async def test_a_shared_budget_that_is_lost_between_hold_and_settlement_is_settled_later(
+    made: Callable[..., RunBench], redis_url: str, redis_client: Any
+) -> None:
+    """The answer that was on its way is paid in the store; the next call is not made; resumed, both say the same."""
+    line, prefix = Line(redis_url), uuid.uuid4().hex
+    bench = made(**{"governance.redis_url": await line.mend(), "governance.redis_prefix": prefix})
+
+    class Losing(ScriptedModel):
+        async def complete(self, request: Any, grant: Any, **more: Any) -> ModelReply:
+            reply = await super().complete(request, grant, **more)
+            if len(self.requests) == 2:
+                await line.cut()
+            return reply
+
+    model = Losing([PLAN, MEND, FINISH], name="dear")
+    ending = await bench.run(bench.task(), model)
+
+    def shared() -> tuple[int, int]:
+        (key,) = redis_client.keys(f"{prefix}:{{budget}}:window:run:{ending.state.run}|life")
+        return tuple(int(value or 0) for value in redis_client.hmget(key, "spent_cost", "reserved_cost"))  # type: ignore[return-value]
+
+    with bench.session() as session:
+        states = [row[0] for row in books(session)]
+        audit = session.store.read(lambda tx: tx.execute("SELECT reason FROM audit WHERE action = 'refuse'"))
+        assert ledger_nano(session, ending.state.run) == (2 * DEAR, 0)
+    assert (ending.status, len(model.requests), states) == ("refused", 2, ["settled", "settled", "released"])
+    assert "Redis" in audit[-1][0]
+    assert shared()[0] == DEAR
+    assert shared()[1] > 0
+
+    await line.mend()
+    resumed = await bench.resume(ending.state.run, ScriptedModel([FINISH], name="dear"))
+    await line.cut()
+
+    assert resumed.status == "success"
+    with bench.session() as session:
+        assert ledger_nano(session, ending.state.run) == shared() == (3 * DEAR, 0)
 
 
 async def test_a_shared_budget_that_is_down_stops_the_run_and_leaves_clean_books(

@@ -256,6 +256,32 @@ async def test_a_server_that_lost_its_data_is_told_again(
     assert (day()["spent_cost"], day()["reserved_cost"]) == (60, 22)
 
 
+async def test_a_replica_that_took_over_with_older_data_is_told_again(
+    machines: Make, day: Day, redis_client: Any, prefix: str
+) -> None:
+    """It has the mark of the server before it; that the connection is another one is what gives it away."""
+    one, two = machines(), machines()
+    assert await one.hold("a", 30) is None
+    assert await two.hold("b", 5) is None
+    await two.spend("b", 5)
+    older = {key: redis_client.dump(key) for key in redis_client.keys(f"{prefix}:*")}
+    assert await one.hold("c", 40) is None
+    await one.spend("a", 20)
+
+    redis_client.delete(*redis_client.keys(f"{prefix}:*"))
+    for key, data in older.items():
+        redis_client.restore(key, 0, data)
+    for machine in (one, two):
+        redis_client.client_kill_filter(_id=await machine.budget._client.client_id())
+
+    assert await one.hold("d", 1) is None
+    assert (day()["spent_cost"], day()["reserved_cost"]) == (25, 41)
+    assert isinstance(await two.hold("e", 35), Exceeded)
+    await one.spend("c", 40)
+    await one.spend("d", 1)
+    assert (day()["spent_cost"], day()["reserved_cost"]) == (66, 0)
+
+
 @asynccontextmanager
 async def answering(answer: bytes | None) -> AsyncIterator[str]:
     """A server that gives the same answer to everything; None: it never answers."""
