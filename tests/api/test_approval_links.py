@@ -21,6 +21,7 @@ from ooda.api.people import answer_approval, waiting_for
 from ooda.api.session import Session
 from ooda.engines.local import Ending
 from ooda.errors import ConfigError, RefusedError
+from ooda.events import CallRefused, ToolReturned
 from ooda.models.scripted import say
 from ooda.store.approvals import Approval
 from ooda.testing.runs import RunBench
@@ -207,16 +208,57 @@ async def test_a_changed_call_is_decided_anew(bench: RunBench) -> None:
         assert "delete-root" in audit[0][0]
 
 
-async def test_an_approval_is_not_good_after_the_run_has_read_worse(bench: RunBench) -> None:
-    """Labels are part of what is approved: the row says another label, so it is asked again."""
+BOUND = {
+    "run": "run-other",
+    "call": "call-other",
+    "tool": "read_file",
+    "definition": "0" * 64,
+    "arguments": '{"command":"echo bye"}',
+    "targets": '["elsewhere"]',
+    "policy": "0" * 64,
+    "labels": "trusted/public",
+    "shown": "Allow nothing?",
+    "state": "reject",
+}
+
+
+@pytest.mark.parametrize("column", BOUND)
+async def test_an_approval_is_good_for_nothing_but_what_was_approved(bench: RunBench, column: str) -> None:
+    """Of another run, call, tool, definition, target or policy, replayed with other arguments, or given before the run
+    read worse: it opens nothing, and the call is asked about again."""
     with bench.session() as session:
         ending, row = await asked(bench, session)
         answer_approval(session, row.id, "approve", "")
         session.store.write_now(
-            lambda tx: tx.change("UPDATE approvals SET labels = 'trusted/public' WHERE id = ?", (row.id,))
+            lambda tx: tx.change(f"UPDATE approvals SET {column} = ? WHERE id = ?", (BOUND[column], row.id))
         )
-        assert (await bench.resume(ending.state.run, [MEND], session=session)).status == "waiting"
-        assert len(waiting_for(session)) == 1
+        again = await bench.resume(ending.state.run, [MEND, FINISH], session=session)
+        echoed = [e for e in bench.heard if isinstance(e, ToolReturned) and e.tool == "run_shell_command"]
+        assert echoed == []
+        if column == "state":  # a person's no: the model goes on otherwise
+            assert again.status == "success"
+        else:
+            assert (again.status, len(waiting_for(session))) == ("waiting", 1)
+
+
+async def test_an_approval_given_under_other_rules_is_asked_for_again(bench: RunBench) -> None:
+    """The policy's version is part of it: rules that changed between answer and resumption count as they are now."""
+    with bench.session() as session:
+        ending, row = await asked(bench, session)
+        answer_approval(session, row.id, "approve", "")
+    Path(str(bench.settings["governance.rules_file"])).write_text(RULES.replace("every echo", "each echo"))
+    with bench.session() as session:
+        again = await bench.resume(ending.state.run, [MEND, FINISH], session=session)
+        (second,) = waiting_for(session)
+        assert again.status == "waiting"
+        assert "each echo" in second.shown
+    Path(str(bench.settings["governance.rules_file"])).write_text(RULES.replace('"ask"', '"deny"'))
+    with bench.session() as session:
+        answer_approval(session, second.id, "approve", "")
+        denied = await bench.resume(ending.state.run, [MEND, FINISH], session=session)
+        assert denied.status == "success"
+        assert not [e for e in bench.heard if isinstance(e, ToolReturned) and e.tool == "run_shell_command"]
+        assert [e.why for e in bench.heard if isinstance(e, CallRefused)] == ["rule"]
 
 
 @pytest.fixture

@@ -1,5 +1,9 @@
 """A question is answered once, in time, and its permission is used once."""
 
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -108,3 +112,39 @@ def test_a_permission_is_used_once_and_only_for_its_arguments(
 
     assert before is False
     assert used == [is_allowed, False]
+
+
+def approver(path: Path, url: str, name: str, together: Any, told: Any) -> None:
+    """One person's process: answers at the same moment as all others, then tries to use the permission."""
+    with Store.open(path, url=url, busy_timeout_s=60) as store:
+        together.wait()
+        try:
+            store.write_now(lambda tx: approvals.answer(tx, "apr-1", "approve", by=name, at_ns=200))
+            said = (name, name)
+        except RefusedError as error:
+            said = (name, str(error.facts["answered_by"]))
+        together.wait()
+        told.put((*said, store.write_now(lambda tx: approvals.use(tx, "apr-1", "h", 300))))
+
+
+def test_of_many_approvers_at_once_one_counts_and_all_others_are_told_who(tmp_path: Path, store_url: str) -> None:
+    """Real processes on one database; of as many that use the permission afterwards one may."""
+    path, fork = tmp_path / "ooda.db", multiprocessing.get_context("fork")
+    with Store.open(path, url=store_url) as store:
+        insert(store)
+    together, told = fork.Barrier(8), fork.SimpleQueue()
+    people = [
+        fork.Process(target=approver, args=(path, store_url, f"p{number}", together, told)) for number in range(8)
+    ]
+    for person in people:
+        person.start()
+    said = [told.get() for _ in people]
+    for person in people:
+        person.join()
+
+    with Store.open(path, url=store_url) as store:
+        row = store.read(lambda tx: approvals.find(tx, "apr-1"))
+    assert row is not None
+    assert {by for _, by, _ in said} == {row.answered_by}
+    assert [name for name, by, _ in said if name == by] == [row.answered_by]
+    assert sorted(used for *_, used in said) == [False] * 7 + [True]
