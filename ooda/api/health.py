@@ -27,7 +27,7 @@ from ooda.governance.degraded import BANNER, LOG, DegradedPolicy, Outage, call_r
 from ooda.governance.levels import Level
 from ooda.governance.operations import Operation
 from ooda.governance.redis_ledger import RedisBudget
-from ooda.governance.reputation_store import get_or_create_agent
+from ooda.governance.reputation_store import get_or_create_agent, known_agent
 from ooda.store import Tx
 
 __all__ = ["DegradableBudget", "Health", "refuse_unconstrained"]
@@ -120,6 +120,13 @@ class Health:
         if self._outage is not None and self.policy == "unconstrained":
             self._say(BANNER)
         return call_refusal(self.policy, self._outage, operation, effect, self._session.clock.now_ns())
+
+    def level_now(self) -> Level:
+        """The level of the run's agent as its record stands in this store."""
+        if self._outage is not None and self.policy == "unconstrained":
+            return Level.PROD_FULL_ACCESS
+        agent = self._session.store.read(lambda tx: known_agent(tx, agent_name(self._kind)))
+        return registered(self._session, agent).level
 
     def model_refusal(self) -> str:
         """Why no model may be asked now; empty when one may."""

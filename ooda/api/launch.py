@@ -272,6 +272,7 @@ def _assemble(
         workspace=snapshots,
         programs=hooks,
         reachable=health.refusal,
+        level_now=health.level_now,
     )
     replay = access if isinstance(access, ReplayModel) else None
     door = ModelDoor(

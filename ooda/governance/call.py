@@ -17,6 +17,8 @@ from ooda.labels import UNTRUSTED, Label
 
 __all__ = [
     "Allowed",
+    "KeepsOutput",
+    "KeepsWorkspace",
     "NeedsApproval",
     "Parsed",
     "ProbeAnswer",
@@ -159,3 +161,23 @@ class NeedsApproval(msgspec.Struct, frozen=True):
 
 
 Verdict = Allowed | Refused | NeedsApproval
+
+
+class KeepsOutput(Protocol):
+    """Where outputs longer than the cap are kept in full (at most 16 MiB each)."""
+
+    def keep(self, call: str, text: str) -> str:
+        """Store the text; gives the handle under which `read_output` finds it."""
+        ...
+
+
+class KeepsWorkspace(Protocol):
+    """What keeps the workspace as it is around a call that may change it, so that the call can be undone."""
+
+    async def before(self, grant: Grant) -> None:
+        """Keep it before the call begins. Raises IntegrationError; the call is then not made."""
+        ...
+
+    async def after(self, grant: Grant) -> None:
+        """Keep what the call made of it, where that has to be told from what others change."""
+        ...

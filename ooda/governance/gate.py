@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, Protocol, assert_never
+from typing import Literal, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +25,8 @@ from ooda.governance.audit import AuditFact
 from ooda.governance.audit import append as append_audit
 from ooda.governance.call import (
     Allowed,
+    KeepsOutput,
+    KeepsWorkspace,
     NeedsApproval,
     Parsed,
     ProbeAnswer,
@@ -40,6 +42,7 @@ from ooda.governance.cap import capped
 from ooda.governance.conduct import DENIALS
 from ooda.governance.grant import Grant, Mint
 from ooda.governance.hooks import HookEvent, Hooks, HookSaid, merged
+from ooda.governance.levels import Level
 from ooda.governance.operations import Operation
 from ooda.governance.policy import DoorPolicy
 from ooda.governance.recorder import Intent, Recorder
@@ -52,7 +55,7 @@ from ooda.runtime.decide import Situation
 from ooda.runtime.state import OpenCall
 from ooda.store import Tx, approvals
 
-__all__ = ["Gate", "Hook", "KeepsOutput", "KeepsWorkspace", "Reachable"]
+__all__ = ["Gate", "Hook", "Reachable"]
 
 Hook = Callable[[ProposedCall, Tool, Parsed], Refused | NeedsApproval | None]
 """Runs after permission; may only tighten: None leaves the decision as it is."""
@@ -66,26 +69,6 @@ _PLAINLY = (
     "Nobody is there to be asked. Write the command plainly: programs by their names, no text run as a command that "
     "is made at run time; or put the steps into a script file and run that"
 )
-
-
-class KeepsOutput(Protocol):
-    """Where outputs longer than the cap are kept in full (at most 16 MiB each)."""
-
-    def keep(self, call: str, text: str) -> str:
-        """Store the text; gives the handle under which `read_output` finds it."""
-        ...
-
-
-class KeepsWorkspace(Protocol):
-    """What keeps the workspace as it is around a call that may change it, so that the call can be undone."""
-
-    async def before(self, grant: Grant) -> None:
-        """Keep it before the call begins. Raises IntegrationError; the call is then not made."""
-        ...
-
-    async def after(self, grant: Grant) -> None:
-        """Keep what the call made of it, where that has to be told from what others change."""
-        ...
 
 
 class Gate:
@@ -103,7 +86,13 @@ class Gate:
         workspace: KeepsWorkspace | None = None,
         programs: Hooks | None = None,
         reachable: Reachable | None = None,
+        level_now: Callable[[], Level] | None = None,
     ) -> None:
+        """Take the parts of one run.
+
+        Args:
+            level_now: The agent's level as it stands; asked before each effect, as it may have been lost since.
+        """
         self.recorder = recorder
         self.policy = policy
         self.mint = Mint()
@@ -117,6 +106,7 @@ class Gate:
         self._told: set[str] = set()
         self._programs = programs
         self._reachable = reachable
+        self._level_now = level_now
         self._said: dict[str, tuple[str, HookSaid]] = {}
         """What the operator's hooks said to a call, with its arguments: asked before it is decided."""
         self._replaced: dict[str, str] = {}
@@ -472,17 +462,30 @@ class Gate:
         if grant.effect != "pure":  # paused since the intent, this process may have lost the run
             self.recorder.check_fence()
         if self._reachable is not None and (why := await self._reachable(tool.operation, tool.effect)):
-            return self._not_now(grant, why)
+            return self._not_now(grant, "degraded", why)
+        if why := self._lowered(tool, grant, allowed.parsed):
+            return self._not_now(grant, "level", why)
         started_ns = self.recorder.clock.now_ns()
         outcome = await self._withheld(tool, grant, allowed.parsed, await self._effect(tool, grant, allowed.parsed))
         returned = self._returned(grant, outcome, (self.recorder.clock.now_ns() - started_ns) // 1_000_000)
         return Intent(returned, outcome.label, also=lambda tx: self._audit("return", grant.tool, returned.status, ""))
 
-    def _not_now(self, grant: Grant, why: str) -> Intent:
+    def _lowered(self, tool: Tool, grant: Grant, parsed: Parsed) -> str:
+        """Why the level that is left would not have let the call through; empty when it would, or none was lost."""
+        if self._level_now is None or grant.effect == "pure" or (level := self._level_now()) >= self.policy.level:
+            return ""
+        policy = replace(self.policy, level=level)
+        weighed = weigh(policy, tool.name, tool.operation, parsed.canonical, grant.targets, grant.label)
+        if weighed.decision == "allow" or (weighed.decision == "ask" and grant.approval):
+            return ""
+        reason = next(said.reason for said in weighed.said() if said.decision == weighed.decision)
+        return f"the agent's level was lowered to {level.word} after it was decided, and {reason}"
+
+    def _not_now(self, grant: Grant, by: str, why: str) -> Intent:
         """The result of a call that was allowed, and whose effect may not begin any more."""
         text = f"`{grant.tool}` was not carried out: {why}."
         returned = self._returned(grant, ToolOutcome(status="error", text=text, label=TOOL), 0)
-        return Intent(returned, TOOL, also=lambda tx: self._audit("refuse", grant.tool, "degraded", why))
+        return Intent(returned, TOOL, also=lambda tx: self._audit("refuse", grant.tool, by, why))
 
     async def _withheld(self, tool: Tool, grant: Grant, parsed: Parsed, outcome: ToolOutcome) -> ToolOutcome:
         """The outcome, or a hook's word in place of its text: what was done is done, and the model need not read it."""

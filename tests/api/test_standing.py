@@ -13,11 +13,11 @@ from ooda.api import reviews
 from ooda.api.session import Session
 from ooda.api.standing import agent_name, register, share_reputation
 from ooda.errors import IntegrationError, RefusedError
-from ooda.events import CallRefused, Notified
+from ooda.events import CallRefused, Notified, ToolReturned
 from ooda.governance.levels import Level
 from ooda.governance.reputation import ReputationEvent
 from ooda.governance.reputation_store import append, events_of, get_or_create_agent, known_agent
-from ooda.models.scripted import Script, say
+from ooda.models.scripted import Script, ScriptedModel, say
 from ooda.store import Tx, outbox
 from ooda.testing.runs import RunBench
 from tests.services.supabase.fake import KEY, FakePostgrest
@@ -27,6 +27,16 @@ NO_WALL = {"sandbox.backend": "none"}
 PLAN = say("Plan.", ("update_plan", {"steps": [{"description": "x"}], "files_to_modify": ["sums.py"]}))
 MEND = say("Mend.", ("edit_file", {"path": "sums.py", "old": "a - b", "new": "a + b"}))
 FINISH = say("Done.", ("finish", {"summary": "add() adds now."}))
+BELOW = """
+[[rule]]
+name = "no-pushes"
+decision = "deny"
+reason = "no pushes from below staging"
+operations = ["push_feature_branch"]
+below = "staging_access"
+match = [{ tool = "git_push", operation = "push_feature_branch" }]
+not_match = [{ tool = "read_file", operation = "read_workspace" }]
+"""
 GOOD: tuple[Script, ...] = (PLAN, MEND, FINISH)
 HARM = say("Clean up.", ("run_shell_command", {"command": "rm -rf / --no-preserve-root"}))
 
@@ -264,3 +274,46 @@ async def test_what_could_not_be_told_is_told_with_the_next_registration(tmp_pat
             assert [row["kind"] for row in fake.tables["reputation_events"]] == ["task_success"]
             record = session.store.read(lambda tx: events_of(tx, known_agent(tx, "coding").id))
             assert [event.id for event in record] == [row["id"] for row in fake.tables["reputation_events"]]
+
+
+async def test_a_level_that_is_lost_while_a_run_is_under_way_is_lost_for_its_next_effect(
+    made: Callable[..., RunBench], tmp_path: Path
+) -> None:
+    """Another run's failures take it away between this run's decision and its push: what it may no longer do it does
+    not do, and the audit says so; what the lower level allows goes on."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(BELOW)
+    bench = made(**{"governance.level": "staging_access", "governance.rules_file": str(rules)})
+    with bench.session() as session:
+
+        class Demoting(ScriptedModel):
+            async def complete(self, request: Any, grant: Any, **more: Any) -> Any:
+                if len(self.requests) == 1:
+                    fail(session, 4)  # 88: below the 90 that staging needs
+                return await super().complete(request, grant, **more)
+
+        ending = await bench.run(bench.task(), Demoting(GOOD), session=session)
+
+        done = {e.tool: e for e in bench.heard if isinstance(e, ToolReturned)}
+        assert done["edit_file"].status == "ok"
+        assert done["git_push"].status == "error"
+        said = done["git_push"].text.text
+        assert "lowered to sandbox_only after it was decided, and no pushes from below staging" in said
+        assert ending.status != "success"
+        assert bench.branches().keys() == {"main"}
+        rows = session.store.read(
+            lambda tx: tx.execute(
+                "SELECT subject, decision FROM audit WHERE action = 'refuse' AND run = ?", (ending.state.run,)
+            )
+        )
+    assert ("git_push", "level") in rows
+
+
+def fail(session: Session, times: int) -> None:
+    """Failures of other runs, now."""
+    now_ns = session.clock.now_ns()
+    events = [
+        ReputationEvent(id=f"bad{n}", kind="task_failure", at_ns=now_ns + n, run=f"b{n}", task=f"b{n}")
+        for n in range(times)
+    ]
+    session.store.write_now(lambda tx: append(tx, get_or_create_agent(tx, "coding_agent", now_ns).id, events))

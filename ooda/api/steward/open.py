@@ -264,6 +264,7 @@ def _assembled(
         hooks=(_blast_radius(settings, desk),),
         programs=hooks,
         reachable=health.refusal,
+        level_now=health.level_now,
     )
     world = PolicyWorld(recorder, topic)
     gate.notice = world.enqueue
