@@ -2,7 +2,7 @@
 
 The first line says what it is; each further line is one event with its time and label, long bodies inline, every
 text redacted once more on the way out. Exporting never writes a secret: with credentials in use and nothing to redact
-found, it refuses, because then the redaction did not see them.
+found, it refuses, because then the redaction may not know them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def export_lines(
     Args:
         load: The text of a blob by digest.
         redact: Redaction for every text; what comes out of the journal passed it before, and passes again.
-        used_credentials: The run used credentials; then something must have been redacted.
+        used_credentials: The run used credentials that `redact` may not know; then something must have been redacted.
 
     Raises:
         ConfigError: credentials were used and no redaction is found in the record.
@@ -92,8 +92,9 @@ def export_lines(
         lines.append(canonical({"at_ns": entry.at_ns, "label": str(entry.label), "event": msgspec.Raw(body)}))
     if used_credentials and not marks:
         raise ConfigError(
-            f"run {run} used credentials, and its record shows no redaction. The cassette was not written: "
-            "register the credentials for redaction (`redaction.values`) and record the run again"
+            f"run {run} used credentials, and its record shows no redaction. The cassette was not written: set the "
+            "task's credentials as they were for the run and say `--nothing-to-redact`, then each is looked for in it; "
+            "others can be named in `redaction.extra_values`"
         )
     header = _Header(FORMAT, run, len(lines), made_by, marks)
     yield canonical(header) + b"\n"

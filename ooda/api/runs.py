@@ -22,6 +22,7 @@ from ooda.runtime.state import RunState
 from ooda.store import Tx, is_alive, leases, runs
 from ooda.store.runs import RunSummary
 from ooda.task import Task, parse_task
+from ooda.task.secrets import resolve_secrets
 
 __all__ = [
     "agent_of",
@@ -157,18 +158,30 @@ def remove_leavings(session: Session) -> tuple[str, ...]:
     return asyncio.run(reap(session.places.cache))
 
 
-def export_cassette(session: Session, run: str) -> Iterator[bytes]:
-    """The lines of a cassette of this run."""
+def export_cassette(session: Session, run: str, *, nothing_to_redact: bool = False) -> Iterator[bytes]:
+    """The lines of a cassette of this run.
+
+    Args:
+        nothing_to_redact: The person says that its credentials never showed in it, as those of a push never do. Each
+            is looked for all the same, and redacted where it stands.
+
+    Raises:
+        ConfigError: there is no such run, or it used credentials and nothing had to be redacted.
+        CredentialError: a credential is not there any more, so that it cannot be looked for.
+    """
     known_run(session, run)
     entries = entries_of(session, run)
     started = _started(run, entries)
     task = text_of(session)(started.task)
+    if nothing_to_redact:
+        for name, value in resolve_secrets(task_of(session, run).secret_refs(), {}, session.environ).items():
+            session.register_secrets(name.replace(".", "_").replace(":", "_"), [value.get_secret_value()])
     return export_lines(
         run,
         entries,
         load=session.store.blobs.get,
         redact=lambda text: session.redactor.redact(text).text,
-        used_credentials='"secret_ref"' in task,
+        used_credentials='"secret_ref"' in task and not nothing_to_redact,
         made_by=f"ooda {__version__}",
     )
 

@@ -183,6 +183,11 @@ def _runs(commands: Any) -> None:
     leaf.add_argument("run")
     leaf.add_argument("--format", choices=("cassette",), default="cassette", help="default: cassette")
     leaf.add_argument("--output", "-o", default="-", metavar="FILE", help="default: standard output")
+    leaf.add_argument(
+        "--nothing-to-redact",
+        action="store_true",
+        help="write it although the run used credentials and none shows in it; each is looked for",
+    )
     _settings(leaf)
     leaf = _leaf(runs, "decide", "approvals:decide", "say whether an interrupted effect happened")
     leaf.add_argument("run")

@@ -95,7 +95,7 @@ def replay(args: argparse.Namespace) -> int:
 def export(args: argparse.Namespace) -> int:
     """Write a run out as a cassette."""
     with session_for(args) as session:
-        lines = b"".join(export_cassette(session, args.run))
+        lines = b"".join(export_cassette(session, args.run, nothing_to_redact=args.nothing_to_redact))
     if args.output == "-":
         sys.stdout.buffer.write(lines)
     else:

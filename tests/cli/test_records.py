@@ -106,6 +106,33 @@ def test_a_cassette_that_cannot_be_written_says_so(kept: Home, run: str) -> None
     assert done.err.startswith("ooda: `/nowhere/at/all.jsonl` cannot be written: No such file or directory")
 
 
+def test_a_run_whose_credentials_never_showed_is_exported_when_told_and_searched(home: Make) -> None:
+    """By itself it refuses, since nothing proves that redaction knew them; with the word, each is looked for."""
+    secret = {"DB_PASSWORD": "swordfish-of-the-quay-81"}
+    kept = home(GOOD)
+    assert (
+        kept.ooda(
+            "run", kept.task(environment={"env": {"DB_PASSWORD": "${DB_PASSWORD}"}}), *NO_WALL, environ=secret
+        ).code
+        == 0
+    )
+    run = kept.runs()[0]["run"]
+
+    refused = kept.ooda("runs", "export", run, environ=secret)
+    assert (refused.code, refused.out) == (2, "")
+    assert "say `--nothing-to-redact`" in refused.err
+    unknown = kept.ooda("runs", "export", run, "--nothing-to-redact")
+    assert (unknown.code, unknown.out) == (6, "")
+    assert "`DB_PASSWORD` is not set" in unknown.err
+    told = kept.ooda("runs", "export", run, "--nothing-to-redact", environ=secret)
+    assert (told.code, secret["DB_PASSWORD"] in told.out) == (0, False)
+    (kept.folder / "told.jsonl").write_text(told.out)
+    assert "no divergence" in kept.ooda("runs", "replay", str(kept.folder / "told.jsonl")).out
+
+    showed = kept.ooda("runs", "export", run, "--nothing-to-redact", environ={"DB_PASSWORD": "add() adds now."})
+    assert "add() adds now." not in showed.out
+
+
 def test_a_cassette_drives_a_new_run_with_real_tools_elsewhere(kept: Home, run: str, cassette: Path) -> None:
     """A new id, another remote, no request to any model; the recorded remote is refused, and nothing there changes."""
     before = kept.bench.branches()
