@@ -16,9 +16,9 @@ from ooda.api.runs import known_run, summaries
 from ooda.api.session import Session
 from ooda.cli.progress import Progress
 from ooda.cli.style import Style, amount, table, when
-from ooda.cli.terminal import TerminalPerson, read_line
+from ooda.cli.terminal import TerminalPerson, read_burst, read_line
 from ooda.engines.local import Answer
-from ooda.errors import ConfigError, OodaError
+from ooda.errors import ConfigError, OodaError, nearest
 from ooda.events import Entry, ModelFailed, ModelReplied, PhaseEntered, Resumed, RunStarted, Stopped
 from ooda.models.request import Attempt
 from ooda.runtime.commands import AskHuman
@@ -35,6 +35,8 @@ HELP = """\
 /quit            leave; the session can be resumed
 Ctrl-C           interrupts the turn, or answers a question with no; at the prompt, twice leaves"""
 
+_WORDS = ("help", "model", "tools", "permissions", "budget", "resume", "quit", "exit")
+
 _RECALLED = 6
 """Messages of an earlier session that are shown when it is taken up."""
 
@@ -50,6 +52,9 @@ class Talker(TerminalPerson):
         self._next = ""
         self._is_streaming = False
         self._reading: asyncio.Task[str | None] | None = None
+        self._ahead: list[str] = []
+        """Lines that came with the last message and begin with a command: they are next."""
+        self._is_at_end = False
         self._asks_approval = False
         self._is_warned = False
         self._is_withdrawn = False
@@ -129,17 +134,30 @@ class Talker(TerminalPerson):
             print(self.style(prompt, "yellow"))
         self._is_warned = False
         while not self._is_dismissed:
-            typed = await self.typed(self.style("> ", "bold"))
-            if typed is None:
+            if (typed := await self._lines()) is None:
                 return None
             self._is_warned = False
-            text = typed.strip()
-            if text.startswith("/"):
+            text = typed[0].strip()
+            if text.startswith("/") and (len(typed) == 1 or _is_command(text)):
+                self._ahead = typed[1:]
                 if not await self._command(text):
                     return None
-            elif text:
+                continue
+            end = next((at for at, line in enumerate(typed) if _is_command(line)), len(typed))
+            self._ahead = typed[end:]
+            if text := "\n".join(typed[:end]).strip():
                 return text
         return None
+
+    async def _lines(self) -> list[str] | None:
+        """What is typed next: a line, or all lines of a paste, which is one message and not one for every line."""
+        if self._ahead:
+            lines, self._ahead = self._ahead, []
+            return lines
+        if self._is_at_end or (first := await self.typed(self.style("> ", "bold"))) is None:
+            return None
+        more, self._is_at_end = await read_burst()
+        return [*first.split("\n"), *more]
 
     async def approve(self, ask: AskHuman) -> Answer:
         """Ask inline; Ctrl-C is a no."""
@@ -155,10 +173,10 @@ class Talker(TerminalPerson):
             return Answer("reject", self.name, "the person interrupted the question")
         return super().unanswered()
 
-    async def typed(self, prompt: str) -> str | None:
+    async def typed(self, prompt: str, *, is_answer: bool = False) -> str | None:
         """A typed line; None at end of input, or when Ctrl-C took the question back."""
         self._is_withdrawn = False
-        self._reading = asyncio.ensure_future(read_line(prompt))
+        self._reading = asyncio.ensure_future(read_line(prompt, is_answer=is_answer))
         try:
             return await self._reading
         except asyncio.CancelledError:
@@ -221,7 +239,9 @@ class Talker(TerminalPerson):
                 case "resume":
                     return not self._resume(rest)
                 case _:
-                    print(f"There is no command /{_printable(word)}. /help lists them.")
+                    close = nearest(word, _WORDS)
+                    meant = f"; did you mean `/{close}`?" if close else "."
+                    print(f"There is no command /{_printable(word)}{meant} /help lists them.")
         except OodaError as error:
             print(self.style(str(error), "red"))
         return True
@@ -270,6 +290,10 @@ class Talker(TerminalPerson):
         rows = [(s.run, s.status, when(s.updated_ns), amount(s.cost_nano)) for s in earlier]
         print(table(("session", "status", "last", "cost"), rows, self.style) if rows else "No earlier session.")
         return False
+
+
+def _is_command(line: str) -> bool:
+    return line.startswith("/") and line[1:].split(" ", 1)[0].strip() in _WORDS
 
 
 def _printable(text: str) -> str:

@@ -5,24 +5,59 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import termios
 
 from ooda.cli.style import Style
 from ooda.engines.local import Answer
 from ooda.runtime.commands import AskHuman
 
-__all__ = ["TerminalPerson", "read_line"]
+__all__ = ["TerminalPerson", "read_burst", "read_line"]
 
 _MOST = 1 << 16
 """Bytes taken from the terminal at once; a line typed at one is at most 4096 long."""
 
 
-async def read_line(prompt: str) -> str | None:
+_BURST_S = 0.05
+"""Nobody types two lines within this; a terminal delivers pasted ones much faster."""
+
+
+async def read_line(prompt: str, *, is_answer: bool = False) -> str | None:
     """A line typed at the terminal, None at end of input; the event loop goes on meanwhile.
+
+    Args:
+        is_answer: It answers a question: what was typed before that was seen is no answer, and is dropped.
+    """
+    if is_answer and sys.stdin.isatty():
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+    print(prompt, end="", file=sys.stderr, flush=True)
+    line = await _typed()
+    return _text(line) if line else None
+
+
+async def read_burst() -> tuple[list[str], bool]:
+    """The lines that came together with the one just read, as pasted ones do, and whether input ended with them."""
+    lines: list[str] = []
+    while True:
+        try:
+            async with asyncio.timeout(_BURST_S):
+                line = await _typed()
+        except TimeoutError:
+            return lines, False
+        if not line:
+            return lines, True
+        lines += _text(line).split("\n")
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r\n")
+
+
+async def _typed() -> bytes:
+    """A line with its end, several where input is no terminal, nothing at its end.
 
     Reads the descriptor itself: `sys.stdin` would block the loop on half a line (Ctrl-D in the middle of one), and
     with it the handler of Ctrl-C.
     """
-    print(prompt, end="", file=sys.stderr, flush=True)
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
     got: asyncio.Future[bytes] = loop.create_future()
@@ -39,10 +74,9 @@ async def read_line(prompt: str) -> str | None:
 
     loop.add_reader(descriptor, readable)
     try:
-        line = await got
+        return await got
     finally:
         loop.remove_reader(descriptor)
-    return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
 
 
 class TerminalPerson:
@@ -60,7 +94,7 @@ class TerminalPerson:
             if ask.ask == "decision":
                 return await self._decision()
             while True:
-                typed = await self.typed("[y]es, [n]o (`n because …`), [s]top the run: ")
+                typed = await self.typed("[y]es, [n]o (`n because …`), [s]top the run: ", is_answer=True)
                 if typed is None:
                     return self.unanswered()
                 word, _, note = typed.strip().partition(" ")
@@ -74,7 +108,7 @@ class TerminalPerson:
 
     async def _decision(self) -> Answer:
         while True:
-            typed = await self.typed("Did it [h]appen, or did it [n]ot? ")
+            typed = await self.typed("Did it [h]appen, or did it [n]ot? ", is_answer=True)
             if typed is None:
                 return Answer("stop", self.name, "nobody said what became of it")
             match typed.strip().lower():
@@ -88,9 +122,9 @@ class TerminalPerson:
         async with self._lock:
             return await self.typed(f"{prompt}\n> ")
 
-    async def typed(self, prompt: str) -> str | None:
-        """A line the person typed; None when there is none to come."""
-        return await read_line(prompt)
+    async def typed(self, prompt: str, *, is_answer: bool = False) -> str | None:
+        """A line the person typed; None when there is none to come. For `is_answer` see `read_line`."""
+        return await read_line(prompt, is_answer=is_answer)
 
     def unanswered(self) -> Answer:
         """What it means that a question got no line at all."""

@@ -166,6 +166,38 @@ def test_stop_at_a_question_ends_the_session_which_can_be_resumed(talk: Make) ->
     assert not (there.folder / "b.txt").exists()
 
 
+def test_pasted_lines_are_one_message_up_to_a_command(talk: Make) -> None:
+    """A hundred lines cost one turn, not a hundred; what looks like a path is no command."""
+    there = talk(say("Long."), say("Never."))
+    lines = [f"/var/log/{number}: naïve" for number in range(100)]
+    there.opens()
+    there.sees()
+    there.terminal.send("\n".join([*lines, "/tools", "/quit", ""]))
+    assert there.ends() == 0
+
+    asked = there.home.provider.requests
+    assert [message["content"] for message in asked[-1]["messages"] if message["role"] == "user"] == ["\n".join(lines)]
+    assert "run_in_sandbox" in there.terminal.before
+    assert len(asked) == 1
+
+
+def test_what_was_typed_before_a_question_is_no_answer_to_it(talk: Make) -> None:
+    """A `y` typed while the agent worked cannot approve what had not been seen."""
+    gate = threading.Event()
+    write = say("I write.", ("write_file", {"path": "b.txt", "content": "b"}))
+    there = talk(held(write, gate), say("Left it."))
+    there.opens()
+    there.sees()
+    there.terminal.sendline("write b.txt")
+    there.sees("I write.")
+    there.terminal.sendline("y")
+    there.sees("y\r\n")
+    gate.set()
+    there.sees(QUESTION)
+    there.says("n")
+    assert not (there.folder / "b.txt").exists()
+
+
 def test_ctrl_c_interrupts_the_turn_and_keeps_the_session(talk: Make) -> None:
     """While the model thinks, and while a command runs: neither is shown as a failure."""
     there = talk(
@@ -242,7 +274,7 @@ def test_commands_help_and_their_mistakes_are_told(talk: Make) -> None:
     assert there.says("/budget") == "Nothing is spent yet.\n> "
     assert "begins with your first message" in there.says("/tools")
     assert there.says("/resume") == "No earlier session.\n> "
-    assert there.says("/quti") == "There is no command /quti. /help lists them.\n> "
+    assert there.says("/quti") == "There is no command /quti; did you mean `/quit`? /help lists them.\n> "
     assert "there is no run 'run-x'" in there.says("/resume run-x")
 
     assert there.says("hello") == "Here.\n> "
