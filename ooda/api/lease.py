@@ -43,6 +43,18 @@ class LeaseKeeper:
         if self._lost is not None:
             told(self._lost)
 
+    async def hold(self) -> None:
+        """Make sure of the lease right before something that nobody else may do at the same time.
+
+        Raises:
+            LeaseLostError: another owner has it; this process was paused for too long.
+        """
+        now_ns = self._clock.now_ns()
+        if self.lease.expires_ns - now_ns < self._lasts_s / 2 * _NANO:
+            self.lease = await self._store.write(lambda tx: leases.renew(tx, self.lease, self._lasts_s, now_ns))
+        else:
+            self._store.read(lambda tx: leases.check(tx, self.lease.run, self.lease.fence))
+
     async def keep(self) -> None:
         """Renew until the lease is lost. A store that cannot be written is asked again as long as the lease lasts."""
         pause_s = self._lasts_s / 3

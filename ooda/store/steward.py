@@ -119,19 +119,30 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ask(tx: Tx, row: BuildRow) -> bool:
-    """Write down a build that is about to be asked for; False when this call was written down before."""
-    return _insert(tx, "steward_builds", row)
+    """Write down a build that is about to be asked for; False when this call was written down before.
+
+    A call that did not happen before a restart is made again under its key: its row is opened again.
+    """
+    if _insert(tx, "steward_builds", row):
+        return True
+    tx.change(
+        "UPDATE steward_builds SET state = 'asked', detail = '', ended_ns = NULL, asked_ns = ?, after_build = ?, "
+        "after_number = ?, template_version = ? WHERE key = ? AND state IN ('left', 'error') AND build = ''",
+        (row.asked_ns, row.after_build, row.after_number, row.template_version, row.key),
+    )
+    return False
 
 
 def settle(
     tx: Tx, key: str, state: BuildState, at_ns: int, *, build: str = "", detail: str = "", is_ended: bool = False
 ) -> bool:
-    """Record what came of a build; False when its job had ended before."""
+    """Record what came of a build; False when that is known already: a build that was made was not left or refused."""
     return bool(
         tx.change(
             "UPDATE steward_builds SET state = ?, detail = ?, ended_ns = ?, "
-            "build = CASE WHEN ? = '' THEN build ELSE ? END WHERE key = ? AND state IN ('asked', 'made')",
-            (state, detail, at_ns if is_ended else None, build, build, key),
+            "build = CASE WHEN ? = '' THEN build ELSE ? END "
+            "WHERE key = ? AND (state = 'asked' OR (state = 'made' AND ? NOT IN ('left', 'error')))",
+            (state, detail, at_ns if is_ended else None, build, build, key, state),
         )
     )
 

@@ -7,20 +7,25 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from ooda.agents.steward.instants import DAY_NS
 from ooda.agents.steward.records import Workspace
 from ooda.api.steward.gather import few
 from ooda.clock import Clock
 from ooda.errors import IntegrationError
 from ooda.governance.call import ProbeAnswer
 from ooda.services.coder import Build, BuildIntent, BuildOutcome, CoderClient, happened, kind_of
+from ooda.services.coder import Workspace as SeenWorkspace
 from ooda.store import Store
 from ooda.store import steward as rows
 from ooda.tools.coder_desk import WantedBuild
 
-__all__ = ["BuildMaker", "Ended"]
+__all__ = ["BuildMaker", "Ended", "unguarded"]
 
 _MINUTE_NS = 60_000_000_000
 _NOT_MADE = "not made before the interruption"
+_UNSEEN_NS = 7 * DAY_NS
+"""How long a build stays open whose workspace Coder does not show: 404 says absent and forbidden alike, and rights come
+back. What is deleted is 410."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +35,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     open: int = 0
     """Not ended when the patience was at an end."""
+
+
+async def unguarded() -> None:
+    """Whoever builds is alone."""
 
 
 class BuildMaker:
@@ -44,14 +53,17 @@ class BuildMaker:
         *,
         stops_per_minute: int,
         at_once: int,
+        guard: Callable[[], Awaitable[None]] = unguarded,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`guard` raises LeaseLostError for whoever may not build any more."""
         self._client = client
         self._store = store
         self._clock = clock
         self._run = run
         self._stops_per_minute = stops_per_minute
         self._at_once = at_once
+        self._guard = guard
         self._sleep = sleep
 
     async def wait_for_turn(self) -> None:
@@ -66,11 +78,21 @@ class BuildMaker:
             free_ns = recent[-self._stops_per_minute] + _MINUTE_NS
             await self._sleep(max(0.01, (free_ns - now_ns) / 1_000_000_000))
 
-    async def make(self, wanted: WantedBuild, key: str, seen: Workspace) -> BuildOutcome:
+    async def make(
+        self,
+        wanted: WantedBuild,
+        key: str,
+        seen: Workspace,
+        still: Callable[[SeenWorkspace], Awaitable[bool]],
+    ) -> BuildOutcome:
         """Ask for one build, once, and write down before and after.
+
+        Args:
+            still: whether it is still wanted of the workspace as read right before a try.
 
         Raises:
             IntegrationError: Coder refused, or nobody knows what came of it; then the row stays open.
+            LeaseLostError: another steward may build here now; nothing was asked for.
         """
         intent = await self._intent(wanted)
         row = rows.BuildRow(
@@ -92,9 +114,16 @@ class BuildMaker:
             undoes=wanted.undoes,
             asked_ns=self._clock.now_ns(),
         )
+
+        async def may(record: SeenWorkspace) -> bool:
+            is_wanted = await still(record)
+            await self._guard()
+            return is_wanted
+
+        await self._guard()
         await self._store.write(lambda tx: rows.ask(tx, row))
         try:
-            outcome = await self._client.make_build(intent)
+            outcome = await self._client.make_build(intent, may)
         except IntegrationError as error:
             if kind_of(error) not in ("unknown", "protocol"):
                 await self._settle(key, "error", detail=str(error), is_ended=True)
@@ -151,9 +180,12 @@ class BuildMaker:
             elif row.build:
                 await self._ended(row.key, await self._client.build(row.build))
         except IntegrationError as error:
-            if kind_of(error) != "not_found" and error.facts["status"] != 410:
+            is_gone = error.facts["status"] == 410
+            if not is_gone and kind_of(error) not in ("not_found", "forbidden"):
                 raise
-            await self._settle(row.key, "left", detail="the workspace is gone", is_ended=True)
+            if is_gone or self._clock.now_ns() - row.asked_ns > _UNSEEN_NS:
+                state: rows.BuildState = "left" if row.state == "asked" else "done"
+                await self._settle(row.key, state, detail="the workspace is gone", is_ended=True)
 
     async def _ended(self, key: str, build: Build) -> rows.BuildState:
         if build.job.is_active:

@@ -7,7 +7,7 @@ it is asked for and settled afterwards, so that whoever comes after a crash asks
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from ooda.agents.steward.fleet import Seat
 from ooda.agents.steward.instants import HOUR_NS, MINUTE_NS, SECOND_NS, lasting, minute_of, spelled
 from ooda.agents.steward.reports import plan_document, plan_text, reason_words
 from ooda.agents.steward.ttl import TtlReport, analyze_ttl, ttl_text
-from ooda.api.steward.builds import BuildMaker
+from ooda.api.steward.builds import BuildMaker, unguarded
 from ooda.api.steward.gather import Gathered, Gatherer
 from ooda.api.steward.tell import Teller
 from ooda.api.steward.undo import Undo, undo_plan
@@ -28,6 +28,7 @@ from ooda.errors import CredentialError, IntegrationError, ToolFailedError
 from ooda.governance.call import ProbeAnswer, ToolOutcome
 from ooda.labels import TOOL
 from ooda.services.coder import CoderClient
+from ooda.services.coder import Workspace as SeenWorkspace
 from ooda.store import Store, Tx
 from ooda.store import steward as rows
 from ooda.task import StewardTask
@@ -52,8 +53,10 @@ class FleetDesk:
         run: str,
         *,
         gatherer: Gatherer,
+        guard: Callable[[], Awaitable[None]] = unguarded,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
+        """`guard` raises LeaseLostError for whoever may not build any more."""
         self._client = client
         self._store = store
         self._settings = settings
@@ -68,6 +71,7 @@ class FleetDesk:
             run,
             stops_per_minute=settings.steward.stops_per_minute,
             at_once=settings.steward.concurrency,
+            guard=guard,
             sleep=sleep,
         )
         self._teller = Teller(client, store, clock, run)
@@ -332,18 +336,33 @@ class FleetDesk:
     async def _made(self, wanted: WantedBuild, key: str) -> ToolOutcome:
         if not self.only_starts:
             await self._maker.wait_for_turn()
-        seat = await self._gatherer.decide_again(wanted.workspace, self._seats.get(wanted.workspace))
+            if self.gathered is None:
+                # A pass that is gone on with: zones, roles, rules and holidays decide again too, not settings alone.
+                await self._survey_fleet()
+        planned = self._seats.get(wanted.workspace)
+        if planned is None and not self.only_starts:
+            return _left(self._title(wanted.workspace), "it does not run any more")
+        seat = await self._gatherer.decide_again(wanted.workspace, planned)
         if seat is None:
             return _left(wanted.workspace, "it is gone")
         if not self._gatherer.is_wanted(seat.workspace):
             return _left(seat.workspace.title, "the task does not name it")
         if seat.workspace.build_id != wanted.build:
             return _left(seat.workspace.title, "it has changed since it was looked at")
-        if not self.only_starts and not (seat.workspace.status == "running" and self._is_due(seat)):
+        if not self._is_wanted(seat):
             return _left(seat.workspace.title, reason_words(seat.said.reason))
-        outcome = await self._maker.make(wanted, key, seat.workspace)
+        latest = seat
+
+        async def still(record: SeenWorkspace) -> bool:
+            nonlocal latest
+            again = await self._gatherer.decide_on(record, planned)
+            latest = again or latest
+            return again is not None and self._is_wanted(again)
+
+        outcome = await self._maker.make(wanted, key, seat.workspace, still)
         if outcome.status != "made" or outcome.build is None:
-            return _left(seat.workspace.title, {"moved": "it has changed"}.get(outcome.status, outcome.status))
+            why = {"moved": "it has changed", "unwanted": reason_words(latest.said.reason)}
+            return _left(seat.workspace.title, why.get(outcome.status, outcome.status))
         verb = "Started" if self.only_starts else "Stopped"
         says = f"{verb} workspace {seat.workspace.title} (reason: {reason_words(wanted.cause)})"
         data = {
@@ -356,6 +375,12 @@ class FleetDesk:
             "cause": wanted.cause,
         }
         return ToolOutcome(text=says, data=data, label=TOOL)
+
+    def _is_wanted(self, seat: Seat) -> bool:
+        """Whether what was planned may still be done with a workspace as it is now."""
+        if self.only_starts:
+            return seat.workspace.dormant_ns is None
+        return seat.workspace.status == "running" and self._is_due(seat)
 
     def _take_off(self, wanted: WantedBuild) -> None:
         self._tried.add(wanted.workspace)

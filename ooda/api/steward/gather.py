@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import EllipsisType
 from typing import TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from ooda.agents.steward.absences import days_off, with_days_off
 from ooda.agents.steward.configuration import policy_of
 from ooda.agents.steward.fleet import Hold, Seat, holders_of, plan_fleet, workspace_of, zone_of
-from ooda.agents.steward.instants import DAY_NS, lasting, minute_of, ns_of, utc
+from ooda.agents.steward.instants import DAY_NS, HOUR_NS, lasting, minute_of, ns_of, utc
 from ooda.agents.steward.policy import Policy
 from ooda.agents.steward.records import Workspace
 from ooda.agents.steward.rules import RuleBook, parse_rules
@@ -27,6 +28,7 @@ from ooda.config import Settings
 from ooda.errors import ConfigError, IntegrationError
 from ooda.services.calendar import calendar_text
 from ooda.services.coder import CoderClient, User, kind_of
+from ooda.services.coder import Workspace as SeenWorkspace
 from ooda.store import Store
 from ooda.store import steward as rows
 from ooda.task import StewardTask
@@ -85,6 +87,8 @@ class Gatherer:
         self._needs_users = needs_users
         self._connections = connections
         self._zones: dict[str, str | None] = {}
+        self._unzoned: set[str] = set()
+        """Names of owners whose zone there is and cannot be read: nobody knows when their night is."""
 
     async def gather(self) -> Gathered:
         """Read the fleet and decide about all of it.
@@ -115,7 +119,7 @@ class Gatherer:
             wanted,
             rules=_rules(steward.policy.rules_file, policy),
             roles={user.username: user.role_names for user in users.values()},
-            holds=holds_of(self._store, self._client.url, now_ns),
+            holds=self._holds(now_ns),
             server_now_ns=server_ns,
         )
         problems += _policy_problems(seats, now_ns, server_ns)
@@ -139,6 +143,10 @@ class Gatherer:
             if kind_of(error) == "not_found" or error.facts["status"] == 410:
                 return None
             raise
+        return await self.decide_on(seen, seat)
+
+    async def decide_on(self, seen: SeenWorkspace, seat: Seat | None) -> Seat | None:
+        """The same for a record that was read just now; None when it is nobody's yet."""
         found = (await self._with_connections([workspace_of(seen, owner_tz=self._zones.get(seen.owner_id))]))[0]
         policy = seat.policy if seat is not None else policy_of(self._settings, timezone=self._task.timezone)
         now_ns = self._clock.now_ns()
@@ -146,7 +154,7 @@ class Gatherer:
             now_ns,
             policy,
             [found],
-            holds=holds_of(self._store, self._client.url, now_ns),
+            holds=self._holds(now_ns),
             server_now_ns=self._client.server_now_ns(),
         )
         return msgspec.structs.replace(again[0], rule=seat.rule if seat is not None else "") if again else None
@@ -179,18 +187,33 @@ class Gatherer:
         if not (await self._client.entitlements()).has("advanced_template_scheduling"):
             problems.append(f"owners' zones need a licence of Coder's; `{policy.timezone}` counts for everybody")
             return fleet
-        owners = {seen.owner_id for seen in fleet if seen.status == "running"} - set(self._zones)
-        found = await few(sorted(owners), self._zone, self._settings.steward.concurrency)
-        self._zones |= dict(zip(sorted(owners), found, strict=True))
+        names = {seen.owner_id: seen.owner for seen in fleet if seen.status == "running"}
+        owners = sorted(names.keys() - self._zones.keys())
+        found = await few(owners, self._zone, self._settings.steward.concurrency)
+        self._zones |= {owner: zone for owner, zone in zip(owners, found, strict=True) if zone is not ...}
+        self._unzoned = {name for owner, name in names.items() if owner not in self._zones}
+        if self._unzoned:
+            listed = ", ".join(sorted(self._unzoned)[:10])
+            problems.append(f"quiet hours of {len(self._unzoned)} owners cannot be read, so they are kept: {listed}")
         return [msgspec.structs.replace(seen, owner_tz=self._zones.get(seen.owner_id)) for seen in fleet]
 
-    async def _zone(self, owner_id: str) -> str | None:
+    async def _zone(self, owner_id: str) -> str | EllipsisType | None:
+        """An owner's zone, None where they set none, `...` where Coder does not say."""
         try:
             return zone_of(await self._client.quiet_hours(owner_id))
         except IntegrationError as error:
             if kind_of(error) in ("forbidden", "not_found"):
-                return None  # the policy's own zone counts
+                return ...
             raise
+
+    def _holds(self, now_ns: int) -> tuple[Hold, ...]:
+        """People's holds, and our own on whoever's night nobody knows."""
+        until_ns = now_ns + HOUR_NS
+        ours = (
+            Hold(scope="owner", target=name, until_ns=until_ns, by="ooda", reason="their zone cannot be read")
+            for name in sorted(self._unzoned)
+        )
+        return (*holds_of(self._store, self._client.url, now_ns), *ours)
 
     async def _with_connections(self, fleet: list[Workspace]) -> list[Workspace]:
         if self._connections is None:

@@ -21,6 +21,7 @@ from ooda.api.kinds import agent_for
 from ooda.api.lease import held_lease
 from ooda.api.session import Session
 from ooda.api.standing import Registered, conduct_recorder, tell_shared
+from ooda.api.steward.builds import unguarded
 from ooda.api.steward.desk import FleetDesk
 from ooda.api.steward.gather import Connections, Gatherer
 from ooda.config import Settings
@@ -179,13 +180,17 @@ async def opened_pass(session: Session, loaded: LoadedTask, options: PassOptions
         session.register_secrets(
             "coder_token", [token.get_secret_value()] if (token := session.settings.coder.token) else []
         )
+        acting = None
         if not task.dry_run:
-            await stack.enter_async_context(held_lease(session, deployment_lease(client.url)))
+            acting = await stack.enter_async_context(held_lease(session, deployment_lease(client.url)))
         health = Health(session, run, task.kind)
         agent = await health.registered()
         keeper = await stack.enter_async_context(held_lease(session, run))
-        opened = _assembled(session, loaded, task, client, options, run, agent, health, keeper.lease.fence)
+        guard = acting.hold if acting is not None else None
+        opened = _assembled(session, loaded, task, client, options, run, agent, health, keeper.lease.fence, guard)
         keeper.tell(opened.engine.lose)
+        if acting is not None:
+            acting.tell(opened.engine.lose)
         session.open_runs += 1
         try:
             yield opened
@@ -205,6 +210,7 @@ def _assembled(
     registered: Registered,
     health: Health,
     fence: int,
+    guard: Callable[[], Awaitable[None]] | None,
 ) -> Pass:
     settings, agent = session.settings, agent_for(session.settings, task)
     topic = Topic(company_id="local", project_id="steward", task_id=run)
@@ -239,6 +245,7 @@ def _assembled(
             needs_users="notify" in task.grants and not task.dry_run,
             connections=options.connections,
         ),
+        guard=guard or unguarded,
         sleep=options.sleep,
     )
     desk.allowed = int(recorder.state.facts.get("allowed", 0))

@@ -1,8 +1,10 @@
 """Starting and stopping a workspace without ever doing it twice.
 
 Coder takes a second stop of a stopped workspace as a new build, so a request whose answer was lost must not simply
-be sent again. Before every POST the workspace is read: it must still stand on the build the decision was made on.
-After a lost answer the same look tells whether the build was made, by its number, transition and initiator.
+be sent again. Before every POST the workspace is read: it must still stand on the build the decision was made on,
+whoever decided is asked once more, and the look must be fresh when the POST leaves. After a lost answer the same look
+tells whether the build was made, by its number, transition and initiator. As long as nobody knows, the failure that
+is raised is the one that says so, whatever went wrong later.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from ooda.errors import IntegrationError
 from ooda.services.coder.failures import kind_of
 from ooda.services.coder.records import Build, Transition, Workspace
 
-__all__ = ["BuildIntent", "BuildOutcome", "happened", "post_build"]
+__all__ = ["BuildIntent", "BuildOutcome", "always", "happened", "post_build"]
 
 
 class BuildIntent(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +47,9 @@ class BuildIntent(msgspec.Struct, frozen=True, kw_only=True):
 class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of an intent."""
 
-    status: Literal["made", "already", "moved", "busy"]
+    status: Literal["made", "already", "moved", "busy", "unwanted"]
     """made: by this call; already: the workspace is or will be where it should; moved: somebody built meanwhile;
-    busy: a build is under way."""
+    busy: a build is under way; unwanted: whoever decided changed their mind at the last look."""
     workspace: Workspace
     """As read last."""
     build: Build | None = None
@@ -59,48 +61,89 @@ class Calls(Protocol):
 
     async def workspace(self, id: str) -> Workspace: ...
 
-    async def post(self, intent: BuildIntent) -> Build:
-        """One try."""
+    async def builds(self, workspace: str) -> tuple[Build, ...]:
+        """The latest, newest first."""
         ...
+
+    async def post(self, intent: BuildIntent, looked_ns: int) -> Build:
+        """One try; `never_sent` when the look it rests on, begun at `looked_ns`, has become too old."""
+        ...
+
+    def now_ns(self) -> int: ...
+
+
+async def always(seen: Workspace) -> bool:
+    """Whoever decided stands by it."""
+    return True
 
 
 async def post_build(
-    calls: Calls, intent: BuildIntent, again: Callable[[float | None], Awaitable[bool]]
+    calls: Calls,
+    intent: BuildIntent,
+    again: Callable[[float | None], Awaitable[bool]],
+    still: Callable[[Workspace], Awaitable[bool]] = always,
 ) -> BuildOutcome:
     """Make the build an intent asks for, once.
 
     Args:
         again: waits before a further try; False when there is none.
+        still: whether the build is still wanted of the workspace as it was just read. Asked before every POST: the
+            waits between tries are long enough for its owner to come back.
 
     Raises:
         IntegrationError: refused (forbidden, not_found, not_ready, rejected), or the tries are used up; then
-            `kind` tells whether the last one may have happened, and `happened` settles it later.
+            `kind` tells whether one of them may have happened, and `happened` settles it later.
     """
+    lost: IntegrationError | None = None
     while True:
-        seen = await calls.workspace(intent.workspace)
-        standing = _standing(seen, intent)
+        looked_ns = calls.now_ns()
+        seen, standing = await _looked(calls, intent, lost)
         if standing is not None:
             return standing
+        if not await still(seen):
+            return BuildOutcome(status="unwanted", workspace=seen)
         try:
-            return BuildOutcome(status="made", workspace=seen, build=await calls.post(intent))
+            return BuildOutcome(status="made", workspace=seen, build=await calls.post(intent, looked_ns))
         except IntegrationError as error:
             kind = kind_of(error)
             if kind == "conflict":
-                seen = await calls.workspace(intent.workspace)
-                return _standing(seen, intent) or BuildOutcome(status="busy", workspace=seen)
-            if kind not in ("never_sent", "busy", "unknown", "protocol"):
+                seen, standing = await _looked(calls, intent, lost)
+                return standing or BuildOutcome(status="busy", workspace=seen)
+            if kind in ("unknown", "protocol"):
+                lost = error
+            elif kind not in ("never_sent", "busy"):
                 raise
             if not await again(error.facts["retry_after_s"]):  # type: ignore[arg-type]
-                return await _settled(calls, intent, error)
+                # After the last try: the build all the same, if it is there.
+                seen, standing = await _looked(calls, intent, lost)
+                if standing is None:
+                    raise lost or error from error
+                return standing
 
 
-async def _settled(calls: Calls, intent: BuildIntent, error: IntegrationError) -> BuildOutcome:
-    """After the last try: the build all the same, if it is there."""
-    seen = await calls.workspace(intent.workspace)
-    standing = _standing(seen, intent)
-    if standing is None:
-        raise error
-    return standing
+async def _looked(
+    calls: Calls, intent: BuildIntent, lost: IntegrationError | None
+) -> tuple[Workspace, BuildOutcome | None]:
+    """The workspace now and what it says of the intent.
+
+    Args:
+        lost: a POST of this intent whose answer was lost. A look that fails then must not hide that it may have
+            happened, and a build on top of ours must not hide ours.
+    """
+    try:
+        seen = await calls.workspace(intent.workspace)
+        standing = _standing(seen, intent)
+        if lost is None or standing is None or standing.status != "moved":
+            return seen, standing
+        builds = await calls.builds(intent.workspace)
+    except IntegrationError as error:
+        raise lost or error from error
+    ours = next((build for build in builds if intent.is_met_by(build)), None)
+    if ours is not None:
+        return seen, BuildOutcome(status="made", workspace=seen, build=ours)
+    if happened(builds, intent) is None:
+        raise lost
+    return seen, standing
 
 
 def _standing(seen: Workspace, intent: BuildIntent) -> BuildOutcome | None:

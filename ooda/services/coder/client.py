@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from ooda.clock import Clock, SystemClock
 from ooda.errors import IntegrationError
-from ooda.services.coder.builds import BuildIntent, BuildOutcome, post_build
+from ooda.services.coder.builds import BuildIntent, BuildOutcome, always, post_build
 from ooda.services.coder.failures import failure
 from ooda.services.coder.listing import Listing, Page, Row, whole_listing
 from ooda.services.coder.pace import Pace
@@ -88,6 +88,10 @@ class CoderClient:
     @property
     def url(self) -> str:
         return self._wire.url
+
+    def now_ns(self) -> int:
+        """This machine's clock, by which the age of a look is told."""
+        return self._wire.now_ns()
 
     def server_now_ns(self) -> int | None:
         """Coder's clock now; None before its first answer."""
@@ -183,11 +187,13 @@ class CoderClient:
             "list builds", f"/api/v2/workspaces/{_part(workspace)}/builds", tuple[Build, ...], {"limit": limit}
         )
 
-    async def make_build(self, intent: BuildIntent) -> BuildOutcome:
+    async def make_build(
+        self, intent: BuildIntent, still: Callable[[Workspace], Awaitable[bool]] = always
+    ) -> BuildOutcome:
         """Start or stop a workspace, once; see `post_build`."""
-        return await post_build(self, intent, self._wire.waits().again)
+        return await post_build(self, intent, self._wire.waits().again, still)
 
-    async def post(self, intent: BuildIntent) -> Build:
+    async def post(self, intent: BuildIntent, looked_ns: int) -> Build:
         """One try of a build's POST. Use `make_build`."""
         body: dict[str, object] = {"transition": intent.transition}
         if intent.transition != "delete":
@@ -197,7 +203,11 @@ class CoderClient:
             body["template_version_id"] = intent.template_version
         operation = f"{intent.transition} a workspace"
         reply = await self._wire.once(
-            operation, "POST", f"/api/v2/workspaces/{_part(intent.workspace)}/builds", body=body
+            operation,
+            "POST",
+            f"/api/v2/workspaces/{_part(intent.workspace)}/builds",
+            body=body,
+            rests_on_ns=looked_ns,
         )
         try:
             return decoded(operation, reply, Build)

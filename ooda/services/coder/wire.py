@@ -32,6 +32,9 @@ __all__ = ["Reply", "Wire"]
 T = TypeVar("T")
 
 _MOST_BYTES = 256 << 20
+_FRESH_NS = 20_000_000_000
+"""A request that rests on an older look is not sent: the process was paused, or waited, for too long in between. A
+third of a lease, so that nobody else acts as long as a look is fresh."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -70,6 +73,9 @@ class Wire:
         self._bucket = Bucket(pace, clock, sleep)
         self._ca_file = ca_file
         self._client: httpx.AsyncClient | None = None
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
 
     @property
     def token_id(self) -> str:
@@ -129,14 +135,21 @@ class Wire:
         *,
         params: Mapping[str, str | int] | None = None,
         body: object = None,
+        rests_on_ns: int | None = None,
     ) -> Reply:
-        """One try, not repeated whatever happens. Raises as `repeat`."""
+        """One try, not repeated whatever happens. Raises as `repeat`.
+
+        Args:
+            rests_on_ns: when what this request rests on was looked at; too long ago is `never_sent`.
+        """
         import httpx
 
         await self._bucket.take()
         client = self._opened()
         content = msgspec.json.encode(body) if body is not None else None
         sent_ns = self._clock.now_ns()
+        if rests_on_ns is not None and not 0 <= sent_ns - rests_on_ns <= _FRESH_NS:
+            raise failure(operation, "never_sent", "what it rests on was looked at too long ago")
         try:
             async with asyncio.timeout(self._pace.timeout_s):
                 async with client.stream(

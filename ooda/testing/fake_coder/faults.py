@@ -24,7 +24,9 @@ FaultKind = Literal[
     "slow",  # done, the answer in small pieces
     "406",
     "409",
+    "401",
     "403",
+    "404",
 ]
 
 

@@ -172,6 +172,12 @@ def _before(fault: Fault | None) -> Response | None:
             return Response(status=500, fate="silence")
         case Fault("reset_before"):
             return Response(status=500, fate="reset")
+        case Fault("401"):
+            return _response(Answered(401, {"message": "You are signed out or your session has expired."}))
+        case Fault("404"):
+            return _response(
+                Answered(404, {"message": "Resource not found or you do not have access to this resource"})
+            )
         case Fault("403"):
             return _response(Answered(403, {"message": "Forbidden.", "detail": "fault"}))
         case Fault("406"):
