@@ -212,9 +212,9 @@ def problems_of(
         may_show: whether the value at a path may be printed; where not, only its kind is named.
     """
     problems = []
-    for detail in error.errors(include_url=False, include_input=False):
+    for detail in error.errors(include_url=False):
         place = _place(model, detail["loc"])
-        value = _at(data, place.path)
+        value = _at(data, place.path, detail["input"])
         open_ = (may_show is None or may_show(place.path)) and not _is_secret(place.annotation)
         problems.append(_problem(detail, place, show(value) if open_ else _kind(value), value))
     return problems
@@ -268,14 +268,15 @@ def _elements(annotation: Any) -> tuple[Any, Any]:
     return next((found for found in inner if found[1] is not None), (None, None))
 
 
-def _at(data: object, path: Path) -> object:
+def _at(data: object, path: Path, split: object = None) -> object:
+    """The value at a path; `split` where it was a part of one text, so that the data as given has no such place."""
     for part in path:
         if isinstance(data, Mapping):
             data = data.get(part)
         elif isinstance(data, Sequence) and not isinstance(data, str) and isinstance(part, int) and part < len(data):
             data = data[part]
         else:
-            return None
+            return split if isinstance(data, str) else None
     return data
 
 

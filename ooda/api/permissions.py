@@ -178,6 +178,9 @@ def _call(words: Sequence[str], toolbox: BoundToolbox) -> ProposedCall:
     if not words or not words[0].strip():
         raise UserError("there is no call; give a tool's name and its arguments as JSON, or a shell command line")
     name, rest = words[0], words[1:]
+    first, _, behind = name.partition(" ")
+    if not rest and toolbox.find(first) is not None and behind.lstrip().startswith("{"):  # all in one pair of quotes
+        name, rest = first, [behind]
     if toolbox.find(name) is not None and (not rest or rest[0].lstrip().startswith("{")):
         return ProposedCall(call="c1", tool=name, arguments=" ".join(rest) or "{}")
     if rest and rest[0].lstrip().startswith("{"):

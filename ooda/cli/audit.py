@@ -15,6 +15,8 @@ __all__ = ["verify"]
 def verify(args: argparse.Namespace) -> int:
     """Findings, one a line; exit code 1 when there are any."""
     with session_for(args) as session:
+        has_anchors, place = session.anchors is not None, session.places.state / "audit.anchors"
+        key = session.places.config / "audit.key"
         report = verify_audit(session.store, session.anchors, session.audit_key(make=False))
     if args.form != "text":
         print_data(report, args.form)
@@ -25,4 +27,6 @@ def verify(args: argparse.Namespace) -> int:
         print(f"audit: {report.rows} rows, {verdict}")
         for sentence in report.cannot_prove:
             print(f"not proven: {sentence}")
+        if not has_anchors:
+            print(f"next: runs write anchors to {place}; keep copies of it and of {key} on another machine")
     return EXIT["success"] if report.is_clean else EXIT["failed"]

@@ -30,7 +30,8 @@ def show(args: argparse.Namespace) -> int:
 def history(args: argparse.Namespace) -> int:
     """Past windows of one scope, the newest first."""
     with session_for(args) as session:
-        rows = spent_before(session, args.scope, args.by, args.limit)
+        known = session.store.read(lambda tx: tx.execute("SELECT 1 FROM budget_windows LIMIT 1"))
+        rows = spent_before(session, args.scope, args.by, args.limit) if known or args.scope != "global" else []
     return _print(args, rows)
 
 

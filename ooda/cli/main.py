@@ -117,7 +117,7 @@ def _runs(commands: Any) -> None:
         title="commands", metavar="COMMAND", required=True
     )
     leaf = _leaf(runs, "list", "runs:list_runs", "list runs, the newest first")
-    leaf.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default 20)")
+    leaf.add_argument("--limit", type=_entries, default=20, metavar="N", help="at most so many (default 20)")
     leaf.add_argument("--status", choices=STATUSES, metavar="STATUS", help=f"only these: {', '.join(STATUSES)}")
     _output(leaf)
     _settings(leaf)
@@ -236,7 +236,7 @@ def _approvals(commands: Any) -> None:
     _settings(leaf)
     leaf = _leaf(approvals, "serve", "approvals:serve", "answer such links, until interrupted")
     leaf.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
-    leaf.add_argument("--port", type=int, default=8736, help="default 8736; 0 takes a free one")
+    leaf.add_argument("--port", type=_port, default=8736, help="default 8736; 0 takes a free one")
     leaf.add_argument(
         "--name", action="append", default=[], dest="names", metavar="HOST", help="a host name a proxy passes on"
     )
@@ -275,7 +275,7 @@ def _reputation(commands: Any) -> None:
     _settings(leaf)
     leaf = _leaf(reputation, "history", "reputation:history", "what an agent did, and what each thing changed")
     leaf.add_argument("agent")
-    leaf.add_argument("--limit", type=int, default=50, metavar="N", help="the latest so many (default 50)")
+    leaf.add_argument("--limit", type=_entries, default=50, metavar="N", help="the latest so many (default 50)")
     _output(leaf)
     _settings(leaf)
     for name, help in (("promote", "grant the next level up"), ("demote", "take a level back, at once")):
@@ -324,7 +324,7 @@ def _small(commands: Any) -> None:
     leaf = _leaf(budget, "history", "budget:history", "what was spent in past hours or days")
     leaf.add_argument("scope", nargs="?", default="global", help="as `budget show` names it (default global)")
     leaf.add_argument("--by", choices=("day", "hour"), default="day", help="default: day")
-    leaf.add_argument("--limit", type=int, default=14, metavar="N", help="the newest so many (default 14)")
+    leaf.add_argument("--limit", type=_entries, default=14, metavar="N", help="the newest so many (default 14)")
     _output(leaf)
     _settings(leaf)
     audit = commands.add_parser("audit", help="the chained log of every decision").add_subparsers(
@@ -333,3 +333,15 @@ def _small(commands: Any) -> None:
     leaf = _leaf(audit, "verify", "audit:verify", "check the chain, and say what it cannot prove")
     _output(leaf)
     _settings(leaf)
+
+
+def _entries(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of entries; expected 1 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
+    return int(text)
