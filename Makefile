@@ -13,7 +13,7 @@ WITH_SERVICES := scripts/services/all exec
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 .PHONY: help demo test check docs services services-down soak clean distclean sandbox
-.PHONY: bench bench-sandbox bench-store bench-durability bench-governance
+.PHONY: bench bench-sandbox bench-store bench-durability bench-governance bench-steward
 
 help: ## this list
 	@echo 'ooda: agents that act on real systems through one governed door'
@@ -62,6 +62,9 @@ bench-durability: .venv/.ready-dev ## what a resume and a replay cost
 
 bench-governance: .venv/.ready-dev ## what the gate and the ledger cost
 	@scripts/bench governance $(ARGS)
+
+bench-steward: .venv/.ready-dev ## what the steward decides, plans and reads
+	@scripts/bench steward $(ARGS)
 
 soak: .venv/.ready-dev sandbox ## the long tests: kills, races and fuzzing for as long as they take
 	@$(WITH_SERVICES) $(PY) -m pytest -m soak $(ARGS)

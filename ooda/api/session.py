@@ -141,12 +141,18 @@ class Session:
                 return None
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = secrets.token_bytes(32)
+        # Whole under its name or not there at all: half a key, of a process killed here, would refuse every later one.
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(key)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)
         except FileExistsError:  # another process made it just now; its key counts
             return path.read_bytes()
-        with open(descriptor, "wb") as file:
-            file.write(key)
+        finally:
+            draft.unlink(missing_ok=True)
         return key
 
     def anchor_audit(self) -> None:

@@ -126,7 +126,8 @@ class BuildMaker:
             outcome = await self._client.make_build(intent, may)
         except IntegrationError as error:
             if kind_of(error) not in ("unknown", "protocol"):
-                await self._settle(key, "error", detail=str(error), is_ended=True)
+                state: rows.BuildState = "left" if error.facts["status"] == 410 else "error"
+                await self._settle(key, state, detail=str(error), is_ended=True)
             raise
         if outcome.status == "made" and outcome.build is not None:
             await self._settle(key, "made", build=outcome.build.id)

@@ -144,6 +144,8 @@ class FleetDesk:
         except CredentialError as error:
             return ToolOutcome(status="error", text=str(error), data={"status": "error", "is_fatal": True}, label=TOOL)
         except IntegrationError as error:
+            if error.facts["status"] == 410:
+                return _left(self._title(wanted.workspace), "it is gone")
             text = f"Failed to {wanted.transition} workspace {self._title(wanted.workspace)} ({error})"
             return ToolOutcome(status="error", text=text, data={"status": "error"}, label=TOOL)
 

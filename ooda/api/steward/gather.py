@@ -246,7 +246,9 @@ class Gatherer:
             raise
         left_ns = ns_of(key.expires_at) - self._clock.now_ns()
         if left_ns < _TOKEN_DAYS * DAY_NS:
-            problems.append(f"the Coder token ends in {lasting(left_ns)}, at {minute_of(ns_of(key.expires_at))}")
+            # Whole days: what administrators are told again and again is told once while it stays the same.
+            left = f"{left_ns // DAY_NS} days" if left_ns >= DAY_NS else "less than a day"
+            problems.append(f"the Coder token ends in {left}, at {minute_of(ns_of(key.expires_at))}; make a new one")
 
 
 def holds_of(store: Store, deployment: str, now_ns: int) -> tuple[Hold, ...]:

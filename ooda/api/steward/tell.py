@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ooda.agents.steward.fleet import Seat
-from ooda.agents.steward.instants import HOUR_NS, MINUTE_NS, minute_of, spelled
+from ooda.agents.steward.instants import DAY_NS, HOUR_NS, MINUTE_NS, minute_of, spelled
 from ooda.agents.steward.reports import reason_words
 from ooda.clock import Clock
 from ooda.errors import IntegrationError
@@ -106,7 +106,7 @@ class Teller:
         return await self._store.write(put)
 
     async def admins(self, text: str) -> int:
-        """Tell administrators, and the token's own user in Coder; the same text within an hour is told once."""
+        """Tell administrators, and the token's own user in Coder; the same text on one day is told once."""
         is_new = await self.put_for_admins(text)
         if is_new:
             try:
@@ -117,11 +117,11 @@ class Teller:
         return int(is_new)
 
     async def put_for_admins(self, text: str) -> bool:
-        """Tell administrators by the outbox alone; False when they were told the same within this hour."""
-        hour = self._clock.now_ns() // HOUR_NS
+        """Tell administrators by the outbox alone; False when they were told the same on this day (UTC)."""
+        day = self._clock.now_ns() // DAY_NS
 
         def put(tx: Tx) -> bool:
-            return self._put(tx, ADMINS, "steward_trouble", text, [{"hour": hour}], {})
+            return self._put(tx, ADMINS, "steward_trouble", text, [{"day": day}], {})
 
         return await self._store.write(put)
 

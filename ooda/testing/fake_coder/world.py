@@ -63,6 +63,8 @@ class World:
         self.licensed = set(licensed)
         self.executor_runs = True
         """False: Coder's own autostop fails, and deadlines pass unheeded."""
+        self.removed: set[str] = set()
+        """Template versions that were deleted."""
         self.hidden: set[str] = set()
         """Ids that are counted in a listing and dropped from its rows."""
         self.organization_id = self._uuid_from(rng)
@@ -124,6 +126,10 @@ class World:
             if workspace.template is template:
                 workspace.rendered = b""
         return version
+
+    def remove_version(self, version: str) -> None:
+        """Delete a version of a template: nothing can be built with it any more."""
+        self.removed.add(version)
 
     def add_workspace(
         self,
@@ -206,6 +212,8 @@ class World:
         version = version_id or workspace.latest.version_id
         if transition == "start" and (template.require_active_version or workspace.automatic_updates == "always"):
             version = template.active_version_id
+        if version in self.removed:
+            raise Problem(400, "Template version does not exist.")
         if version in template.importing:
             raise Problem(406, "The template version is still being imported.")
         build = self._new_build(workspace, transition, reason, initiator, version, self._now)
