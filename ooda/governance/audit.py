@@ -83,7 +83,9 @@ def is_anchor_due(store: Store, path: Path, now_ns: int, *, every_rows: int = 10
     known = anchors.latest(path, None).lines
     last_seq, last_ns = (known[-1].seq, known[-1].at_ns) if known else (0, 0)
     new_rows = store.read(head)[0] - last_seq
-    return new_rows >= every_rows or (new_rows > 0 and now_ns - last_ns >= every_s * _SECOND_NS)
+    # A clock that went back would hold anchors up until it has made up for that.
+    is_old = not 0 <= now_ns - last_ns < every_s * _SECOND_NS
+    return new_rows >= every_rows or (new_rows > 0 and is_old)
 
 
 def verify(store: Store, anchor: Path | None = None, key: bytes | None = None) -> AuditReport:

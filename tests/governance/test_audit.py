@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -380,6 +381,21 @@ def test_anchors_are_due_by_rows_and_by_time(store: Store, anchor: Path) -> None
     fill(store, 1, 1)
 
     assert [empty, first, unchanged, few, late, is_due(NOW)] == [False, True, False, False, True, True]
+
+
+def test_a_clock_that_goes_back_breaks_nothing_and_holds_no_anchor_up(store: Store, anchor: Path) -> None:
+    """Order is the chain's, not the clock's; after a jump back the next anchor is due at once."""
+    fill(store)
+    audit.write_anchor(store, anchor, KEY, NOW)
+    earlier = NOW - 86_400 * 10**9
+    late = msgspec.structs.replace(fact(1), at_ns=earlier)
+    store.write_now(lambda tx: audit.append(tx, late))
+
+    assert audit.is_anchor_due(store, anchor, earlier)
+    audit.write_anchor(store, anchor, KEY, earlier)
+    assert not audit.is_anchor_due(store, anchor, earlier + 10**9)
+    report = audit.verify(store, anchor, KEY)
+    assert (report.is_clean, report.anchored_to, report.anchors) == (True, ROWS + 1, 2)
 
 
 def test_a_long_anchor_file_is_continued_from_its_end(store: Store, anchor: Path) -> None:
