@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
+import msgspec
+
 from ooda.engines.notices import Topic, put_notice
 from ooda.errors import ConfigError
 from ooda.events import Notified
@@ -106,7 +108,8 @@ class LocalWorld:
                     self._on_attempt(attempt)
                 return spending.failed(attempt.usage, is_billable=attempt.is_billable, goes_on=attempt.goes_on)
 
-            return await self._model.complete(request, grant, on_piece=self._on_piece, on_attempt=attempted)
+            sent = msgspec.structs.replace(request, on_send=spending.leaves)
+            return await self._model.complete(sent, grant, on_piece=self._on_piece, on_attempt=attempted)
 
         return self._door.intent(
             tx,

@@ -1,6 +1,6 @@
 """Model calls through the door: priced, reserved at their worst case, settled at their true cost.
 
-    ask:   price -> reservation and ModelAsked in one transaction -> marked sent -> request
+    ask:   price -> reservation and ModelAsked in one transaction -> marked sent with the first byte -> request
     end:   settlement and ModelReplied (or ModelFailed) in one transaction
 
 What was sent and never answered is charged at its reservation; what was never sent is released. Knows nothing of
@@ -212,7 +212,7 @@ class ModelDoor:
         return Intent(asked, also=also, start=lambda: self._send(call, send))
 
     async def _send(self, call: _Call, send: Send) -> Intent:
-        """Mark the hold as sent, make the call, give the answer to record."""
+        """Make the call, give the answer to record."""
         self._under_way = call
         try:
             if (refused := await call.spending.begin()) is not None:

@@ -75,7 +75,7 @@ class ModelSpending:
         """What the models asked before passed; told with the end of the call."""
 
     async def begin(self) -> Exceeded | None:
-        """Ask the shared budget, if there is one, and note that the call is about to leave.
+        """Ask the shared budget, if there is one.
 
         Raises:
             IntegrationError: the shared budget cannot be asked; nothing may be sent.
@@ -95,9 +95,12 @@ class ModelSpending:
                     status=None,
                     retryable=True,
                 )
-        if self._books.sent is not None:
-            self._books.sent.note(key)
         return None
+
+    def leaves(self) -> None:
+        """Note that the call is about to leave: cut off from here on, it is charged. Called again at each attempt."""
+        if self._books.sent is not None:
+            self._books.sent.note(self.held.key)
 
     def failed(self, usage: Usage | None, *, is_billable: bool, goes_on: bool) -> Awaitable[None] | None:
         """An attempt has failed; what is given has to be awaited before the next one.

@@ -47,6 +47,8 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """JSON members (`"seed":1,"user":"x"`) spliced into the body; what a provider understands beyond the common."""
     taken_ids: AbstractSet[str] = frozenset()
     """Tool-call ids of earlier replies: a reply that uses one again gets another."""
+    on_send: Callable[[], None] | None = None
+    """Called just before the first byte of each attempt leaves: from there on it may have to be paid."""
 
 
 class RawCall(msgspec.Struct, frozen=True):

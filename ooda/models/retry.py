@@ -26,15 +26,18 @@ __all__ = ["RetryPolicy", "Try", "run_attempts"]
 class Try:
     """One attempt as its back end sees it."""
 
-    __slots__ = ("deadline", "sent")
+    __slots__ = ("_on_send", "deadline", "sent")
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, on_send: Callable[[], None] | None = None) -> None:
+        self._on_send = on_send
         self.deadline = deadline
         """On the loop's clock, for the whole call."""
         self.sent = False
 
     def mark_sent(self) -> None:
         """Called just before the first byte leaves; a call cancelled later may have to be paid."""
+        if self._on_send is not None:
+            self._on_send()
         self.sent = True
 
 
@@ -93,7 +96,7 @@ class _Call:
         on_attempt: OnAttempt | None,
     ) -> None:
         self._once, self._policy, self._who, self._on_attempt = once, policy, who, on_attempt
-        self._model = request.model
+        self._model, self._on_send = request.model, request.on_send
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
         self._deadline = self._began + request.deadline_s
@@ -115,7 +118,7 @@ class _Call:
     async def _attempt(self) -> ModelReply:
         self._number += 1
         self._attempt_began = self._clock()
-        current = Try(self._deadline)
+        current = Try(self._deadline, self._on_send)
         try:
             reply = await self._once(current)
         except asyncio.CancelledError:

@@ -80,6 +80,8 @@ class ScriptedModel:
             ModelOutputError: the script has come to its end.
         """
         grant.spend(request.model, kind="model")
+        if request.on_send is not None:
+            request.on_send()
         request = msgspec.structs.replace(request, messages=bytes(request.messages))
         self.requests.append(request)
         script = next(self._replies, None)

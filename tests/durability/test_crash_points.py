@@ -204,3 +204,18 @@ def test_a_run_killed_before_any_line_of_its_trace_goes_on_as_if_nothing_had_bee
         print(f"\n{len(killed)} kills at {len(kinds)} kinds of lines, seed {seed}")
     assert not failed, f"OODA_SEED={seed} OODA_KILLS={kills}:\n" + "\n".join(failed)
     assert len(killed) >= kills // 2, f"seed {seed}: hardly a kill met its line"
+
+
+def test_a_call_that_had_not_left_costs_nothing(ground: Callable[[str], Ground]) -> None:
+    """Killed before it connects, its reservation is given back: what is charged is what the provider took."""
+    there = ground("plain")
+    connects = [line.number for line in there.trace if line.stage.startswith("ModelAsked") and line.call == "connect"]
+    lab = there.lab()
+
+    assert lab.carry([at_line(connects[0])]) == 0, lab.stderr.read_text()
+    lab.examine()
+
+    assert len(lab.killed_at) == 1
+    charges = lab.sql("SELECT cost_nano FROM charges")
+    assert sorted(cost for (cost,) in charges) == sorted(entry["cost_nano"] for entry in lab.provider.asked(lab.case))
+    lab.close()

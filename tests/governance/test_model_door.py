@@ -234,6 +234,7 @@ async def test_a_threshold_is_told_however_the_call_that_passed_it_ended(made: C
     class CutOff(Struggling):
         async def complete(self, request: Any, grant: Any, **more: Any) -> ModelReply:
             if len(self.requests) == 1:
+                request.on_send()
                 bench.live.engine.interrupt("enough")
                 await asyncio.Event().wait()
             return await super().complete(request, grant, **more)
