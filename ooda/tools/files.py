@@ -19,7 +19,7 @@ from ooda.sandbox.protocol import Entry, FileInfo, Sandbox
 from ooda.tools.declare import tool
 from ooda.tools.edit_match import Edit, apply_edit, is_crlf, to_crlf
 from ooda.tools.room import ToolRoom
-from ooda.tools.text import decode, plural, size
+from ooda.tools.text import decode, lines_of, plural, size
 
 __all__ = ["FILE_BYTES", "READ_BYTES", "edit_file", "list_directory", "read_file", "search_files", "write_file"]
 
@@ -27,6 +27,7 @@ FILE_BYTES = 5 * 1024 * 1024
 """Largest file read, written or edited (requirement 001: 5 MB)."""
 READ_BYTES = 1024 * 1024
 """Most text one read shows (requirement 001: 1 MB); the run's cap on output is usually lower."""
+_BOM = "\ufeff"
 _FRAME_BYTES = 400
 _MAX_HITS = 200
 
@@ -43,8 +44,8 @@ async def read_file(
 ) -> ToolOutcome:
     """Read a text file, whole or some lines of it."""
     file = await room.the_sandbox().read(path, max_bytes=FILE_BYTES)
-    text = decode(file.data, path)
-    lines = text.splitlines() if "\n" not in text else text.removesuffix("\n").split("\n")
+    text = decode(file.data, path).removeprefix(_BOM)
+    lines, end = lines_of(text)
     first = start_line or 1
     last = min(end_line or len(lines), len(lines))
     if first > max(1, len(lines)) or (end_line is not None and end_line < first):
@@ -55,7 +56,9 @@ async def read_file(
     facts = [plural(len(lines), "line"), size(file.info.size_bytes)]
     if is_crlf(text):
         facts.append("CRLF line ends")
-    if text and not text.endswith("\n"):
+    if file.data.startswith(_BOM.encode()):
+        facts.append("byte order mark")
+    if text and not text.endswith(end):
         facts.append("no line end at the end of the file")
     if (first, reached) != (1, len(lines)):
         facts.append(f"lines {first} to {reached} shown")
@@ -92,9 +95,16 @@ async def write_file(
 ) -> ToolOutcome:
     """Create a file or replace all of it. Folders on the way are made. Use edit_file to change part of a file."""
     sandbox = room.the_sandbox()
+    before = await _what_is_there(sandbox, path)
     note = ""
-    if await _is_crlf(sandbox, path) and (kept := to_crlf(content)) != content:
+    if (
+        b"\r\n" in before
+        and is_crlf(before.decode("utf-8", errors="replace"))
+        and (kept := to_crlf(content)) != content
+    ):
         content, note = kept, "; its CRLF line ends were kept"
+    if before.startswith(_BOM.encode()) and not content.startswith(_BOM):
+        content, note = _BOM + content, f"{note}; its byte order mark was kept"
     data = content.encode()
     if len(data) > FILE_BYTES:
         raise ToolArgumentsError(
@@ -182,13 +192,12 @@ def _is_of_git(path: str) -> bool:
     return ".git" in path.split("/")
 
 
-async def _is_crlf(sandbox: Sandbox, path: str) -> bool:
-    """Whether a file is there whose line ends are all CRLF. What else may be there, `write` says itself."""
+async def _what_is_there(sandbox: Sandbox, path: str) -> bytes:
+    """The file that is about to be replaced; nothing where none can be read, and `write` says itself what is there."""
     try:
-        file = await sandbox.read(path, max_bytes=FILE_BYTES)
+        return (await sandbox.read(path, max_bytes=FILE_BYTES)).data
     except ToolArgumentsError:
-        return False
-    return b"\r\n" in file.data and is_crlf(file.data.decode("utf-8", errors="replace"))
+        return b""
 
 
 def _within(lines: list[str], first: int, last: int, limit_bytes: int, numbered: bool) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ooda.errors import ToolArgumentsError
 
-__all__ = ["decode", "plural", "size"]
+__all__ = ["decode", "lines_of", "plural", "size"]
 
 _SNIFFED_BYTES = 8_192
 _KIB = 1024
@@ -32,6 +32,15 @@ def decode(data: bytes, path: str) -> str:
             f"(line {data.count(10, 0, error.start) + 1}); convert it with run_shell_command, "
             "for example `iconv -f latin1 -t utf-8`"
         ) from error
+
+
+def lines_of(text: str) -> tuple[list[str], str]:
+    """The lines of a text without their end, and that end: LF, or CR where no LF stands in it; no line in no text.
+
+    Nothing else ends a line, whatever `str.splitlines` takes for one. The CR of a CRLF stays with its line.
+    """
+    end = "\n" if "\n" in text else "\r"
+    return text.removesuffix(end).split(end) if text else [], end
 
 
 def size(count: int) -> str:

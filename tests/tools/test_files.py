@@ -129,6 +129,30 @@ async def test_write_keeps_crlf_line_ends(
     assert ("CRLF line ends were kept" in outcome.text) is is_told
 
 
+async def test_a_byte_order_mark_is_named_and_kept(bench: Bench) -> None:
+    """A model never sees it in the text, so it cannot know that it has to write it."""
+    file = bench.workspace / "f.cs"
+    file.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert (await bench("read_file", path="f.cs")).text == (
+        "[f.cs: 2 lines; 13 bytes; CRLF line ends; byte order mark]\none\ntwo"
+    )
+    await bench("edit_file", path="f.cs", old="one", new="1")
+    assert file.read_bytes() == b"\xef\xbb\xbf1\r\ntwo\r\n"
+    outcome = await bench("write_file", path="f.cs", content="three\n")
+    assert file.read_bytes() == b"\xef\xbb\xbfthree\r\n"
+    assert outcome.text.endswith("; its CRLF line ends were kept; its byte order mark was kept.")
+
+
+async def test_a_form_feed_is_no_line_end(bench: Bench) -> None:
+    """Only what ends a line for an editor ends it here; lines ended by CR alone are lines too."""
+    (bench.workspace / "f").write_bytes("a\fb\u2028c".encode())
+    assert (await bench("read_file", path="f")).text.endswith("]\na\fb\u2028c")
+    (bench.workspace / "f").write_bytes(b"a\rb\r")
+    assert (await bench("read_file", path="f", start_line=2)).text.startswith(
+        "[f: 2 lines; 4 bytes; lines 2 to 2 shown]\nb"
+    )
+
+
 async def test_write_refuses_more_than_5_mb(bench: Bench) -> None:
     """Before anything is written."""
     with pytest.raises(ToolArgumentsError, match=r"5\.0 MiB"):
