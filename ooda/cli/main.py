@@ -49,7 +49,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Names the nearest word when a command or a choice is mistyped."""
+    """Names the nearest word when a command, an option or a choice is mistyped."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Unknown words are told by the command they were given to, with its usage, not by `ooda`."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown and self._subparsers is None:
+            from ooda.errors import nearest
+
+            given = next((word for word in unknown if word.startswith("--")), unknown[0]).partition("=")[0]
+            near = nearest(given, self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean `{near}`?" if near else ""))
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         given, sign, known = message.partition(" (choose from ")

@@ -75,6 +75,10 @@ def test_the_schema_is_one_that_accepts_our_own_tasks(home: Make) -> None:
 WORDS = {
     "command": (("rnu",), "did you mean `run`?"),
     "subcommand": (("runs", "lst"), "did you mean `list`?"),
+    "option": (
+        ("run", "task.yaml", "--modl", "x"),
+        "ooda run: error: unrecognized arguments: --modl x; did you mean `--model`?",
+    ),
     "no task": (("run",), "the following arguments are required: task"),
     "no such file": (("run", "tsk.yaml"), "there is no such file; did you mean `task.yaml`?"),
     "unknown setting": (("config", "show", "--set", "sandbox.bakend=none"), "did you mean `sandbox.backend`?"),
