@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from ooda.errors import ConfigError, IntegrationError
 
-__all__ = ["DEMO", "MENDING", "prepare", "pushed"]
+__all__ = ["DEMO", "MENDING", "bundled", "prepare", "pushed"]
 
 _PACKAGE = Path(__file__).parents[1]
 _EXAMPLES = next(
@@ -22,6 +23,14 @@ DEMO = _EXAMPLES / "tariff.cassette.jsonl"
 """A run that succeeds at once."""
 MENDING = _EXAMPLES / "tariff-mended.cassette.jsonl"
 """A run that fails its validation first, and mends it."""
+
+
+def bundled(digest: str) -> Path | None:
+    """The bundled recording with this digest; None when it is another cassette, or one of another version."""
+    for recording in (DEMO, MENDING):
+        if recording.is_file() and hashlib.sha256(recording.read_bytes()).hexdigest() == digest:
+            return recording
+    return None
 
 
 def prepare(folder: Path) -> Path:

@@ -261,7 +261,9 @@ def _assemble(
     policy = _policy(session, launch, kind, run, agent, hooks)
     if health.outage is not None and health.policy == "unconstrained":
         policy = msgspec.structs.replace(policy, grants=frozenset(Operation))
-    snapshots = WorkspaceSnapshots(kind.git, is_owned=kind.target is not None) if kind.git is not None else None
+    snapshots = None
+    if kind.git is not None:
+        snapshots = WorkspaceSnapshots(kind.git, is_owned=kind.target is not None, repeats=cassette is not None)
     gate = Gate(
         recorder=recorder,
         toolbox=toolbox,
@@ -310,6 +312,7 @@ def _assemble(
         owner=session.user,
         person=launch.person,
         undo=undo if snapshots is not None else None,
+        undoes_at_once=snapshots is not None and cassette is not None,
     )
     return Live(launch, session, kind, recorder, engine, world, door, sandbox, hooks, health)
 

@@ -29,11 +29,14 @@ class WorkspaceSnapshots:
 
     Args:
         is_owned: Whether the workspace is the run's own clone.
+        repeats: Whether a call that was undone is made again instead of shown to the decider: a recorded model cannot
+            look and think anew, it only goes on where the recording does.
     """
 
-    def __init__(self, git: WorkRepo, *, is_owned: bool) -> None:
+    def __init__(self, git: WorkRepo, *, is_owned: bool, repeats: bool = False) -> None:
         self._git = git
         self._is_owned = is_owned
+        self._repeats = repeats
         self._is_adopted = False
 
     async def before(self, grant: Grant) -> None:
@@ -60,7 +63,8 @@ class WorkspaceSnapshots:
             return PutBack(False, "It was cut off before it began.")
         if self._is_owned:
             done = await self._git.restore(seq)
-            return PutBack(True, f"The workspace was put back to what it was before this call{_counted(done)}.")
+            back = f"The workspace was put back to what it was before this call{_counted(done)}."
+            return PutBack(not self._repeats, back)
         return PutBack(True, f"Since it began these files differ{_counted(await self._git.preview(seq))}.")
 
     async def _keeps(self, grant: Grant) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from ooda.api.cassette import load_cassette
 from ooda.api.demo import DEMO, MENDING, prepare, pushed
+from ooda.cli.exits import EXIT
 from ooda.cli.run import carry
 from ooda.cli.settings import session_for
 from ooda.cli.style import style_for
@@ -22,8 +24,15 @@ def demo(args: argparse.Namespace) -> int:
     args.yes_unattended = True
     if args.folder:
         return _play(args, Path(args.folder))
-    with tempfile.TemporaryDirectory(prefix="ooda-demo-") as folder:
-        return _play(args, Path(folder))
+    folder = Path(tempfile.mkdtemp(prefix="ooda-demo-"))
+    is_kept = False
+    try:
+        code = _play(args, folder)
+        is_kept = code != EXIT["success"]  # it can be resumed, and then its remote is still needed
+        return code
+    finally:
+        if not is_kept:
+            shutil.rmtree(folder)
 
 
 def _play(args: argparse.Namespace, folder: Path) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ooda.api.cassette import Cassette, load_cassette
+from ooda.api.demo import bundled
 from ooda.api.launch import Live, opened, reloaded
 from ooda.api.request import Launch, Watch
 from ooda.api.result import Makings, recorded_makings, result_of
@@ -71,6 +72,8 @@ def resume(args: argparse.Namespace) -> int:
             _finish(session, args, makings, Ending(state, state.status, state.reason))
             return EXIT["success"]
         started = started_of(session, args.run)
+        if cassette is None and started.cassette and not args.model and (recording := bundled(started.cassette)):
+            cassette = load_cassette(recording)  # a demo that was cut off
         _same_cassette(args, started, cassette)
         args.model = args.model or started.model
         loaded = _task_of(args, started, reloaded(session, args.run, text_of(session)(started.task)))

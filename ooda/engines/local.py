@@ -101,7 +101,7 @@ class PutBack(msgspec.Struct, frozen=True):
     """What became of an interrupted call that changes nothing but the workspace."""
 
     has_begun: bool
-    """False when it was cut off before it could change anything: then it is made again."""
+    """False when nothing is left of it, since it was cut off before it began or has been undone: it is made again."""
     text: str
     """For the decider."""
 
@@ -123,6 +123,7 @@ class LocalEngine:
 
     Args:
         undo: How the work of an interrupted call is put back; without it the decider is told to look.
+        undoes_at_once: Whether an interrupt undoes too, so that a resume makes the call again (a recorded model).
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class LocalEngine:
         owner: str,
         person: Person | None = None,
         undo: UndoesCall | None = None,
+        undoes_at_once: bool = False,
     ) -> None:
         self._recorder = recorder
         self._gate = gate
@@ -141,6 +143,7 @@ class LocalEngine:
         self._owner = owner
         self._person = person
         self._undo = undo
+        self._undoes_at_once = undoes_at_once
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._inbox: deque[TimerFired | UserMessage] = deque()
@@ -245,6 +248,8 @@ class LocalEngine:
                 return Ending(self.state, "cancelled", self._interrupted)
             if self.state.is_alive:
                 await self._end_tasks()
+                if self._undoes_at_once:
+                    await self._put_all_back()
                 await self._close_calls(self._interrupted)
                 if self.state.ask:
                     await self._abandon("interrupted", self._interrupted)
@@ -489,6 +494,11 @@ class LocalEngine:
         for call in self.state.calls:
             if call.waiting and not call.started:
                 await self._take_answer(call)
+
+    async def _put_all_back(self) -> None:
+        for call in self.state.open_started:
+            if not call.waiting and self._gate.effect_of(call.tool) == "local":
+                await self._put_back(call)
 
     async def _put_back(self, call: OpenCall) -> None:
         """Close a call that changes nothing but the workspace; one that had not begun is made again."""

@@ -81,7 +81,8 @@ class ReplayModel:
             else ""
         )
         raise DivergenceError(
-            f"{what}{hint}; record the run anew, or undo what changed its requests",
+            f"{what}{hint}; record the run anew, undo what changed its requests, or go on with a live model "
+            "(`ooda runs resume RUN --model NAME`)",
             position=at,
             expected=expected,
             found=digest,

@@ -92,6 +92,35 @@ def test_a_run_killed_while_implementing_is_resumed_with_one_commit_and_one_push
     assert pushes.read_text().splitlines() == ["push"]
 
 
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    ("while_", "end"),
+    [("edit_file", signal.SIGKILL), ("run_shell_command", signal.SIGKILL), ("run_shell_command", signal.SIGINT)],
+)
+def test_a_demo_that_was_cut_off_is_resumed_by_its_id_alone(
+    home: Make, tmp_path: Path, while_: str, end: signal.Signals
+) -> None:
+    """Its recording is bundled, hence found again, and its repository is still there. A call that was cut off is undone
+    and made again, because a recorded model cannot think anew."""
+    there = home()
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    process = there.start("demo", "--jsonl", environ={"TMPDIR": str(aside)})
+    assert process.stdout is not None
+    begun = (line for line in process.stdout if '"ToolStarted"' in line and f'"{while_}"' in line)
+    assert next(begun)
+    os.killpg(process.pid, end)
+    assert ended(process).code != 0
+
+    done = there.ooda("runs", "resume", there.runs()[0]["run"], "--json")
+    assert (done.code, done.json()["success"]) == (0, True)
+    (remote,) = aside.glob("*/remote.git")
+    listed = subprocess.run(
+        ["git", "-C", str(remote), "rev-list", "--branches", "^main"], capture_output=True, text=True, check=True
+    )
+    assert listed.stdout.split() == [done.json()["commit_hash"]]
+
+
 def test_a_push_nobody_can_tell_about_is_decided_by_a_person(home: Make) -> None:
     """Killed in the middle of a push whose remote is gone afterwards: never repeated unasked, then pushed once."""
     there = home(GOOD)
