@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from ooda.api.session import Session
 from ooda.errors import ConfigError, nearest
+from ooda.governance.audit import AuditFact
+from ooda.governance.audit import append as append_audit
 from ooda.governance.budget import BudgetRow
+from ooda.governance.ledger_check import BooksReport, mend_windows
+from ooda.store import Tx
 from ooda.store.tx import columns, records
 
-__all__ = ["spent_before"]
+__all__ = ["mended_books", "spent_before"]
 
 
 def spent_before(session: Session, scope: str, span: str, limit: int) -> list[BudgetRow]:
@@ -29,6 +33,30 @@ def spent_before(session: Session, scope: str, span: str, limit: int) -> list[Bu
         hint = f"did you mean `{near}`?" if near else "`ooda budget show` lists the scopes in use"
         raise ConfigError(f"nothing was spent by {scope!r}; {hint}", scope=scope)
     return records(BudgetRow, rows)
+
+
+def mended_books(session: Session) -> BooksReport:
+    """Set the windows to what their parts add up to, on record; gives what was wrong."""
+
+    def work(tx: Tx) -> BooksReport:
+        report = mend_windows(tx)
+        facts = [
+            AuditFact(
+                at_ns=session.clock.now_ns(),
+                actor=session.user,
+                action="mend",
+                subject=item.window,
+                decision=item.figure,
+                reason=str(item),
+            )
+            for item in report.discrepancies
+            if item.expected is not None
+        ]
+        if facts:
+            append_audit(tx, *facts)
+        return report
+
+    return session.store.write_now(work)
 
 
 _SCOPES = "SELECT DISTINCT scope FROM budget_windows ORDER BY scope"

@@ -6,13 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ooda.api.spending import spent_before
+from ooda.api.spending import mended_books, spent_before
 from ooda.cli.data import print_data
+from ooda.cli.exits import EXIT
 from ooda.cli.settings import session_for
 from ooda.cli.style import Style, amount, style_for, table
 from ooda.governance.budget import BudgetRow
+from ooda.governance.ledger_check import check_books
 
-__all__ = ["history", "show"]
+__all__ = ["check", "history", "show"]
 
 _WIDTH = 20
 _WARN, _ALARM = 0.80, 0.95
@@ -33,6 +35,23 @@ def history(args: argparse.Namespace) -> int:
         known = session.store.read(lambda tx: tx.execute("SELECT 1 FROM budget_windows LIMIT 1"))
         rows = spent_before(session, args.scope, args.by, args.limit) if known or args.scope != "global" else []
     return _print(args, rows)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Every figure that is not what its reservations and charges add up to; exit code 1 when there are any."""
+    with session_for(args) as session:
+        report = mended_books(session) if args.mend else session.store.read(check_books)
+    if args.form != "text":
+        print_data(report, args.form)
+    else:
+        for item in report.discrepancies:
+            print(item)
+        verdict = f"{len(report.discrepancies)} figures do not agree" if report.discrepancies else "they agree"
+        print(f"budget: {report.windows} windows, {report.reservations} reservations, {verdict}")
+        if report.discrepancies:
+            done = "mended: what can be read was added up anew" if args.mend else "next: ooda budget check --mend"
+            print(done)
+    return EXIT["success"] if args.mend or not report.discrepancies else EXIT["failed"]
 
 
 def _print(args: argparse.Namespace, rows: Sequence[BudgetRow]) -> int:

@@ -338,6 +338,10 @@ def _small(commands: Any) -> None:
     leaf.add_argument("--limit", type=_entries, default=14, metavar="N", help="the newest so many (default 14)")
     _output(leaf)
     _settings(leaf)
+    leaf = _leaf(budget, "check", "budget:check", "whether the books agree with themselves")
+    leaf.add_argument("--mend", action="store_true", help="set windows to what reservations and charges add up to")
+    _output(leaf)
+    _settings(leaf)
     audit = commands.add_parser("audit", help="the chained log of every decision").add_subparsers(
         title="commands", metavar="COMMAND", required=True
     )

@@ -10,6 +10,7 @@ and tokens. Knows windows, caps and states of a reservation; must not know price
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -105,6 +106,8 @@ class _Plan(msgspec.Struct, frozen=True):
         for window, limit_cost, limit_tokens in self.limits:
             level = levels.get(window.key)
             used_cost, used_tokens = (level.cost, level.tokens) if level is not None else (0, 0)
+            if used_cost < 0 or used_tokens < 0:
+                raise _damaged(f"window {window.key!r} holds less than nothing", window.key)
             if (used_cost + cost_nano > limit_cost or used_tokens + tokens > limit_tokens) and (
                 why := _exceeded(window, used_cost, used_tokens, cost_nano, tokens)
             ):
@@ -293,7 +296,12 @@ class Ledger:
     def overdue(self, tx: Tx, now_ns: int) -> tuple[Reservation, ...]:
         """Holds whose time is over and which nobody closed, the longest over first."""
         over = tx.execute(f"{_OPEN} AND expires_ns <= ? ORDER BY expires_ns, key", (now_ns,))
-        return tuple(_reservation(row) for row in over)
+        found = []
+        for row in over:
+            # One that cannot be read stays held, and keeps nobody from closing the others.
+            with contextlib.suppress(RefusedError):
+                found.append(_reservation(row))
+        return tuple(found)
 
     def close_open(self, tx: Tx, run: str) -> Abandoned:
         """Close what a run that was cut off left open, as `expire` does; what all of it cost together."""
@@ -411,15 +419,27 @@ class Ledger:
 
 
 def _reservation(row: Sequence[Any]) -> Reservation:
-    key, run, state, cost_nano, tokens, windows, expires_ns = row
+    key, run, state, cost_nano, tokens, encoded, expires_ns = row
+    try:
+        windows = msgspec.json.decode(encoded, type=tuple[str, ...])
+    except msgspec.MsgspecError as error:
+        raise _damaged(f"reservation {key!r} names no windows that can be read", key) from error
     return Reservation(
         key=key,
         run=run,
         state=state,
         cost_nano=cost_nano,
         tokens=tokens,
-        windows=msgspec.json.decode(windows, type=tuple[str, ...]),
+        windows=windows,
         expires_ns=expires_ns,
+    )
+
+
+def _damaged(what: str, key: str) -> RefusedError:
+    return RefusedError(
+        f"the books are damaged: {what}. Nothing is spent on them; `ooda budget check` says what does not agree, and "
+        "`ooda budget check --mend` puts right what can be",
+        key=key,
     )
 
 

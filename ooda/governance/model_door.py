@@ -187,7 +187,10 @@ class ModelDoor:
             price=self._price_json,
             is_sent=self._sent is None,
         )
-        held = self._ledger.reserve(tx, wanted)
+        try:
+            held = self._ledger.reserve(tx, wanted)
+        except RefusedError as error:  # damaged books: nothing may be spent, and that is on record
+            return self._failure(command.ask, "refused", str(error))
         if isinstance(held, Exceeded):
             return self._failure(command.ask, "budget", str(held))
         asked = ModelAsked(

@@ -11,6 +11,7 @@ import pytest
 from ooda.api.budgets import run_scopes
 from ooda.api.session import Session
 from ooda.cli.budget import used
+from ooda.cli.main import main
 from ooda.engines.world import Topic
 from ooda.errors import ConfigError
 from ooda.events import Limits
@@ -112,3 +113,27 @@ def test_the_nearer_cap_of_money_and_tokens_fills_the_bar() -> None:
     )  # fmt: skip
     assert used(row) == 0.0
     assert used(msgspec.structs.replace(row, cap_cost=100, cap_tokens=10)) == 0.6
+
+
+def test_books_that_do_not_agree_are_named_and_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1 with every figure, then 0; mending twice finds nothing."""
+    bench = RunBench(tmp_path)
+    with bench.session() as session:
+        asked = ReserveRequest(
+            key="k", scopes=(Scope("global"),), cost_nano=70, tokens=7, now_ns=session.clock.now_ns(), expires_ns=2**62
+        )
+        session.store.write_now(lambda tx: session.ledger.reserve(tx, asked))
+        session.store.write_now(lambda tx: tx.change("UPDATE budget_windows SET spent_cost = 5 WHERE span LIKE 'day%'"))
+    for name, value in bench.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(bench.folder)
+
+    ended = [(main(["budget", "check", *more]), capsys.readouterr().out) for more in ([], ["--mend"], [])]
+
+    assert [code for code, _ in ended] == [1, 0, 0]
+    assert "spent_cost is 5, and its reservations and charges come to 0" in ended[0][1]
+    assert "next: ooda budget check --mend" in ended[0][1]
+    assert "mended" in ended[1][1]
+    assert "they agree" in ended[2][1]

@@ -37,6 +37,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     ),
     "an unknown level": (("permissions", "explain", "--label", "secret", "ls"), 2, "label"),
     "nothing spent": (("budget", "history"), 0, "Nothing was spent yet."),
+    "books that agree": (("budget", "check"), 0, "budget: 0 windows, 0 reservations, they agree"),
     "an audit without an anchor": (("audit", "verify"), 0, "audit.anchors"),
 }
 
