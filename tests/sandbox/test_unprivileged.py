@@ -57,6 +57,9 @@ def test_limits_hold_without_a_cgroup(place):
     assert facts["widen"] == 1
     assert "MemoryError" in facts["alone"]
     assert facts["together"] == "memory"
+    assert "Function not implemented" in facts["files"]  # memory in files without a folder is seen by no watch
+    assert facts["segments"] == ["memory", False]
+    assert facts["segments_left"] == "0"
     assert facts["bomb"][0] is True
     assert facts["bomb"][1] <= 60
     assert facts["bomb"][2] < 3.5

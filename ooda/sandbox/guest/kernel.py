@@ -18,6 +18,7 @@ __all__ = [
     "forbid_new_privileges",
     "keep_only",
     "landlock_version",
+    "loose_segments",
     "mount_proc",
     "remove_segments",
     "set_dumpable",
@@ -119,15 +120,17 @@ def mount_proc() -> None:
     _check(_libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(nosuid_nodev_noexec), None), "mount /proc")
 
 
-def remove_segments() -> None:
-    """Remove the System V memory segments of this IPC namespace that no process has attached: they outlive the
-    processes that made them, and count as used memory until they are removed by name."""
+def loose_segments() -> dict[int, int]:
+    """System V memory segments of this IPC namespace that no process has attached: id -> resident bytes."""
     with open("/proc/sysvipc/shm", "rb", buffering=0) as file:
-        lines = file.read(1 << 20).splitlines()[1:]
-    for line in lines:
-        fields = line.split()
-        if len(fields) > 6 and fields[6] == b"0":
-            _libc.shmctl(int(fields[1]), 0, None)  # fails for another user's, which is as it should be
+        rows = [line.split() for line in file.read(1 << 20).splitlines()[1:]]
+    return {int(row[1]): int(row[14]) for row in rows if len(row) > 14 and row[6] == b"0"}
+
+
+def remove_segments() -> None:
+    """Remove those segments: they outlive the processes that made them, and count as used memory until then."""
+    for segment in loose_segments():
+        _libc.shmctl(segment, 0, None)  # fails for another user's, which is as it should be
 
 
 def keep_only(wanted: dict[int, int], inheritable: int = 2) -> None:

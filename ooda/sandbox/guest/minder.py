@@ -297,8 +297,13 @@ def _end_tree(confinement: Confinement) -> int:
         return 0  # every orphan would be our child: nothing is left, and no look at /proc is needed
     if confinement.mode == "namespace":
         with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGSTOP)  # so that they can be counted; the kernel ends them when this init does
-        return len(descendants(1))
+            os.kill(-1, signal.SIGSTOP)  # so that they can be counted
+        count = len(descendants(1))
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(-1, signal.SIGKILL)
+            while True:  # the kernel would end them with this init, but then they hold their shared memory until then
+                os.waitpid(-1, 0)
+        return count
     if confinement.mode == "setuid":
         return freeze_and_kill(os.getpid())
     return kill_tree(os.getpid(), reap=True)

@@ -139,6 +139,9 @@ _AARCH64 = {
     "kexec_file_load": 294,
 }
 
+# Files without a folder: memory that no rlimit and no watch sees. Refused where there is no cgroup to hold it.
+_MEMORY_FILES = {"x86_64": (319, 447), "aarch64": (279, 447)}  # memfd_create, memfd_secret
+
 _CREATES = 0x40 | 0x400000  # O_CREAT, O_TMPFILE: without them the mode register holds anything
 
 # machine: (audit architecture, denied, clone, socket, ioctl, sched_setaffinity,
@@ -186,7 +189,8 @@ def build_filter(machine: str, pin_cpus: bool) -> bytes:
 
     Args:
         machine: a key of the table; KeyError otherwise (ask `supported` first).
-        pin_cpus: also refuse sched_setaffinity, where the CPU cap is an affinity mask.
+        pin_cpus: there is no cgroup, so also refuse what would get round its stand-ins: sched_setaffinity, because
+            the CPU cap is an affinity mask, and files in memory.
     """
     arch, denied, clone, socket, ioctl, affinity, modes, opens = _MACHINES[machine]
     allow = _step(_RETURN, _ALLOW)
@@ -196,7 +200,8 @@ def build_filter(machine: str, pin_cpus: bool) -> bytes:
         program += _step(_JUMP_GE, _X32_BIT, 0, 1) + _refuse(_ENOSYS)
     for number in sorted({*denied.values(), *_COMMON_DENIED.values(), *([affinity] if pin_cpus else [])}):
         program += _when(number, _refuse(_EPERM))
-    for number in _COMMON_ABSENT.values():
+    absent = (*_COMMON_ABSENT.values(), *(_MEMORY_FILES[machine] if pin_cpus else ()))
+    for number in absent:
         program += _when(number, _refuse(_ENOSYS))
     program += _when(clone, _argument(0) + _step(_JUMP_SET, _NAMESPACES, 0, 1) + _refuse(_EPERM) + allow)
     no_set_id = _step(_JUMP_SET, _SET_ID_BITS, 0, 1) + _refuse(_EPERM) + allow

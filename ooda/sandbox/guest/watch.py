@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from .kernel import loose_segments
 from .loop import Loop
 from .measure import Measurement, disk_usage
 from .quota import Quota
@@ -17,6 +18,14 @@ _EVERY_S = 0.25
 _STEP_BYTES, _STEP_FILES = 32 << 20, 8192
 """The workspace is measured when its file system lost this much: asking for that is one system call, while
 measuring costs a look at every file."""
+
+
+def _segment_bytes() -> int:
+    """Memory of shared segments that is in no process any more, and so in nobody's resident size."""
+    try:
+        return sum(loose_segments().values())
+    except OSError:
+        return 0  # a kernel without them
 
 
 class Watch:
@@ -45,7 +54,7 @@ class Watch:
             return
         self._next = now + _EVERY_S
         ceiling = self._settings.watch_memory_bytes
-        if ceiling is not None and resident_bytes() > ceiling:
+        if ceiling is not None and resident_bytes() + _segment_bytes() > ceiling:
             self._exceeded("memory")
         self._count_entries()
         facts = os.statvfs(self._settings.workspace)
