@@ -20,6 +20,7 @@ from ooda.engines.world import Topic
 from ooda.errors import ModelUnavailableError
 from ooda.events import Body, Limits, ModelFailed, ModelReplied, Notified, RunStarted, Usage
 from ooda.governance.budget import Cap, Reservation, ReserveRequest, Scope
+from ooda.governance.ledger_check import check_books
 from ooda.governance.sent_mark import SentMark
 from ooda.models.fallback import FallbackModel
 from ooda.models.request import Attempt, ModelReply
@@ -131,6 +132,31 @@ async def test_every_attempt_that_may_have_been_billed_is_paid(made: Callable[..
         (DEAR, 1),
     ]
     assert spent == (total_nano(bench), 0)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(input_tokens=-5, output_tokens=10),
+        Usage(input_tokens=100, output_tokens=10**15),
+        Usage(input_tokens=100, cached_input_tokens=101, output_tokens=10),
+        Usage(input_tokens=float("nan"), output_tokens=10),  # type: ignore[arg-type]
+    ],
+    ids=["negative", "absurd", "a part above its whole", "NaN"],
+)
+async def test_impossible_counts_are_charged_at_the_reservation(made: Callable[..., RunBench], usage: Usage) -> None:
+    """What a provider says it used is believed within reason only; the run goes on, and its books are whole."""
+    bench = made()
+    plan = say("Plan.", ("update_plan", {"steps": [{"description": "x"}], "files_to_modify": ["sums.py"]}), usage=usage)
+    ending = await bench.run(bench.task(), ScriptedModel([plan, MEND, FINISH], name="dear"))
+
+    with bench.session() as session:
+        held = session.store.read(lambda tx: tx.execute("SELECT cost_nano FROM reservations ORDER BY created_ns"))
+        assert [row[2] for row in books(session)] == [held[0][0], DEAR, DEAR]
+        assert ledger_nano(session, ending.state.run) == (held[0][0] + 2 * DEAR, 0)
+        assert session.store.read(check_books).discrepancies == ()
+    assert ending.status == "success"
+    assert total_nano(bench) == held[0][0] + 2 * DEAR
 
 
 async def test_an_attempt_that_no_longer_fits_is_not_made(made: Callable[..., RunBench]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ooda.errors import ConfigError, ModelOutputError
 from ooda.events import Usage
+from ooda.governance import prices
 from ooda.governance.prices import MAX_TOKENS, PriceBook, PriceRow, Rates, Tier, checked_usage
 
 BOOK = PriceBook.load()
@@ -51,6 +52,12 @@ GOLDEN = [
     ("mistral-large-2512", Usage(1_000, 500, 0, 100), 500 * 500 + 500 * 50 + 100 * 1_500),
     ("minimax-m3", Usage(512_001, 0, 0, 1), 512_001 * 600 + 2_400),
     ("llama-3.3-70b-versatile", Usage(100, 0, 0, 100), 100 * 590 + 100 * 790),
+    ("qwen3.7-plus", Usage(256_000, 0, 0, 10), 256_000 * 320 + 10 * 1_280),
+    ("qwen3.7-plus", Usage(256_001, 200_000, 1, 10), 56_000 * 960 + 200_000 * 192 + 1_200 + 10 * 3_840),
+    ("cohere/command-a", Usage(1_000, 400, 0, 100), 1_000 * 2_500 + 100 * 10_000),
+    ("amazon/nova-pro-v1", Usage(10, 0, 0, 10), 10 * 800 + 10 * 3_200),
+    ("amazon/nova-premier-v1", Usage(100, 60, 0, 1), 40 * 2_500 + 60 * 625 + 12_500),
+    ("nvidia/nemotron-3-super-120b-a12b", Usage(3, 0, 0, 1), 3 * 80 + 450),
 ]
 
 
@@ -58,6 +65,19 @@ GOLDEN = [
 def test_a_call_costs_what_its_provider_says(model: str, usage: Usage, cost: int) -> None:
     """Four buckets, no bucket billed twice, the tier by the whole input; reasoning is part of the output."""
     assert row(model).cost_nano(usage) == cost
+
+
+def test_every_provider_and_every_providers_tiers_have_a_worked_out_call() -> None:
+    """A provider that is added to the table brings its own; of tiers a call above the first threshold."""
+    document = json.loads((Path(prices.__file__).with_name("prices.json")).read_text())
+    rows = [row(entry[0]) for entry in document["rows"]]
+    known = [(row(model), usage) for model, usage, _ in GOLDEN]
+    assert {price.name.partition("/")[0] for price in rows} == {price.name.partition("/")[0] for price, _ in known}
+    assert {price.name.partition("/")[0] for price in rows if price.tiers} == {
+        price.name.partition("/")[0]
+        for price, usage in known
+        if price.tiers and usage.input_tokens > price.tiers[0].above
+    }
 
 
 def test_a_cost_is_rounded_up_once_for_the_whole_call() -> None:
