@@ -2,15 +2,18 @@
 
     {"id", "now", "server_now"?, "policy", "workspace"}  ->  {"id", "decision", "reason", "next_change"}
 
-A line that cannot be read is answered in its place with `{"id", "line", "error"}` and stops nothing. Policies are
-kept by their text, so a file of many records under one policy costs one reading of it.
+A line that cannot be read is answered in its place with `{"id", "line", "error"}` and stops nothing. Fields the
+decision does not take are passed over, but for slips of the pen: a `last_usd_at` that was passed over would be a
+workspace nobody uses. Policies are kept by their text, so a file of many records under one policy costs one reading
+of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated
 
 import msgspec
@@ -87,6 +90,7 @@ class _Complaint(msgspec.Struct, frozen=True):
 
 
 _LINES = msgspec.json.Decoder(_Line)
+_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _IDS = msgspec.json.Decoder(_OnlyId)
 _POLICIES = msgspec.json.Decoder(Policy)
 _ENCODER = msgspec.json.Encoder()
@@ -105,6 +109,7 @@ def decide_lines(lines: Iterable[str]) -> Iterator[str]:
 def _answer(text: str, number: int, planners: dict[bytes, Planner]) -> _Answer | _Complaint:
     try:
         record = _LINES.decode(text)
+        _check_names(text)
         for name, at in (("now", record.now), ("server_now", record.server_now)):
             if at is not None and at.year not in _YEARS:
                 raise msgspec.ValidationError(f"Expected a year from {_YEARS[0]} to {_YEARS[-1]} - at `$.{name}`")
@@ -117,6 +122,25 @@ def _answer(text: str, number: int, planners: dict[bytes, Planner]) -> _Answer |
     except (msgspec.DecodeError, UnicodeEncodeError, OverflowError) as error:
         return _Complaint(_id(text), number, _words(error))
     return _Answer(record.id, said.decision, said.reason, next_change)
+
+
+def _check_names(text: str) -> None:
+    """Raise where a field that is missing stands there under a name that is nearly its own."""
+    record = _NAMES.decode(text)
+    seen = _NAMES.decode(record["workspace"])
+    for place, given, known in (("", record, _Line.__struct_fields__), ("workspace.", seen, _Given.__struct_fields__)):
+        if given.keys() <= set(known):
+            continue
+        missing = [field for field in known if field not in given]
+        for name in given:
+            if name not in known and (meant := _meant(name, missing)):
+                raise msgspec.ValidationError(f"unknown field `{place}{name}`; did you mean `{place}{meant}`?")
+
+
+def _meant(name: str, fields: Collection[str]) -> str | None:
+    plain = {field.replace("_", ""): field for field in fields}
+    near = get_close_matches(name.replace("_", "").replace("-", "").lower(), plain, n=1, cutoff=0.9)
+    return plain[near[0]] if near else None
 
 
 def _planner(policy: bytes, planners: dict[bytes, Planner]) -> Planner:
@@ -146,7 +170,7 @@ def _words(error: Exception) -> str:
         return "a time of the record lies beyond the year 9999"
     if not isinstance(error, msgspec.ValidationError):
         return f"the line is not JSON: {said}"
-    if match := _UNKNOWN.search(said):
+    if (match := _UNKNOWN.search(said)) and "in its policy" in said:
         fields = AllDay.__struct_fields__ if match[2] else Policy.__struct_fields__
         near = nearest(match[1], fields)
         hint = f"did you mean `{near}`?" if near else "a policy has " + ", ".join(f"`{name}`" for name in fields)

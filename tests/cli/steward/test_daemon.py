@@ -22,6 +22,7 @@ class Daemon:
 
     def __init__(self, fleet: FleetHome, *options: str, environ: dict[str, str] | None = None) -> None:
         self.lines: list[str] = []
+        self.patience_s = PATIENCE_S
         self._heard = threading.Condition()
         self.process: subprocess.Popen[str] = fleet.start("steward", "daemon", *options, environ=environ)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -36,7 +37,7 @@ class Daemon:
 
     def until(self, pattern: str) -> str:
         """The first line of its log that matches."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self.patience_s
         with self._heard:
             while True:
                 found = next((line for line in self.lines if re.search(pattern, line)), None)
@@ -129,3 +130,36 @@ def test_what_is_missing_is_said_at_once(
     done = fleet.ooda("steward", "daemon", "--once", *options, environ=environ)
     assert done.code in (1, 2, 6), done.err
     assert said in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_a_leader_that_wakes_after_its_lease_does_nothing_more(fleet: FleetHome, daemons: list[Daemon]) -> None:
+    """Stopped in the middle of a pass for longer than its lease; another leads meanwhile and finishes its work."""
+    first, second = fleet.person("ada", 2)
+    daemons.append(Daemon(fleet))
+    process = daemons[0].process
+    # Between the look that decides about the second workspace and its request.
+    path = f"/api/v2/workspaces/{second.id}"
+    paused = threading.Event()
+
+    def pause() -> None:
+        process.send_signal(signal.SIGSTOP)
+        paused.set()
+
+    fleet.do(lambda: fleet.fake.faults.before(pause, path=path, skip=1))
+    assert paused.wait(PATIENCE_S)
+    daemons.append(Daemon(fleet))
+    daemons[1].until("Standing by")
+    daemons[1].patience_s = 2 * PATIENCE_S
+    daemons[1].until("Looking after")  # a minute later
+    daemons[1].until("AUTOSTOP.*nothing was changed")
+    heard = len(fleet.fake.posts())
+    process.send_signal(signal.SIGCONT)
+    daemons[0].until("Standing by|lost|carried on by")
+    assert daemons[1].end(signal.SIGTERM) == 0
+    daemons[0].end(signal.SIGTERM)
+    assert sorted(fleet.fake.posts()) == sorted([first.id, second.id])
+    assert heard == 2
+    assert [build.transition for build in (*first.builds, *second.builds)] == ["start", "stop"] * 2
+    assert sorted(row.build for row in fleet.builds() if row.build) == sorted([first.latest.id, second.latest.id])
