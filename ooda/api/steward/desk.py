@@ -83,6 +83,8 @@ class FleetDesk:
         """What a rollback would do, as surveyed last."""
         self.ttl: TtlReport | None = None
         """The report of a `ttl` pass."""
+        self.rejected = ""
+        """What was said when Coder did not take the token; empty while it does."""
         self._seats: dict[str, Seat] = {}
         """The running workspaces of the last survey, by id."""
         self._queue: list[WantedBuild] | None = None
@@ -107,15 +109,14 @@ class FleetDesk:
         ]
 
     async def survey(self) -> ToolOutcome:
-        try:
-            await self._maker.settle_open()
-            return await (self._survey_undo() if self.only_starts else self._survey_fleet())
-        except CredentialError as error:
-            raise ToolFailedError(str(error)) from error
+        return await self._plainly(self._survey())
 
     async def due(self, limit: int) -> ToolOutcome:
+        return await self._plainly(self._due(limit))
+
+    async def _due(self, limit: int) -> ToolOutcome:
         if self._queue is None:
-            await self.survey()
+            await self._survey()
         assert self._queue is not None
         batch = self._queue[:limit]
         left = len(self._queue) - len(batch)
@@ -142,7 +143,7 @@ class FleetDesk:
         try:
             return await self._made(wanted, key)
         except CredentialError as error:
-            return ToolOutcome(status="error", text=str(error), data={"status": "error", "is_fatal": True}, label=TOOL)
+            return self._rejected(error)
         except IntegrationError as error:
             if error.facts["status"] == 410:
                 return _left(self._title(wanted.workspace), "it is gone")
@@ -150,6 +151,9 @@ class FleetDesk:
             return ToolOutcome(status="error", text=text, data={"status": "error"}, label=TOOL)
 
     async def extend(self, wanted: WantedBuild, until: str, ttl_ms: int) -> ToolOutcome:
+        return await self._plainly(self._extend(wanted, until, ttl_ms))
+
+    async def _extend(self, wanted: WantedBuild, until: str, ttl_ms: int) -> ToolOutcome:
         self._take_off(wanted)
         title = self._title(wanted.workspace)
         seat = await self._gatherer.decide_again(wanted.workspace, self._seats.get(wanted.workspace))
@@ -171,17 +175,23 @@ class FleetDesk:
         return await self._maker.probe(wanted, key)
 
     async def follow(self) -> ToolOutcome:
+        return await self._plainly(self._follow())
+
+    async def _follow(self) -> ToolOutcome:
         ended = await self._maker.follow(_patience_s(self._task))
         text = f"{ended.done} builds have succeeded, {ended.failed} failed, {ended.open} are still under way"
         data = {"done": ended.done, "failed": ended.failed, "open": ended.open}
         return ToolOutcome(text=text, data=data, label=TOOL)
 
     async def tell(self, kind: Literal["warning", "stopped", "message", "admins"], text: str) -> ToolOutcome:
+        return await self._plainly(self._tell(kind, text))
+
+    async def _tell(self, kind: Literal["warning", "stopped", "message", "admins"], text: str) -> ToolOutcome:
         if kind == "admins":
             told = await self._teller.admins(text)
         else:
             if self.gathered is None:
-                await self.survey()
+                await self._survey()
             users = self.gathered.users if self.gathered is not None else {}
             seats = self.gathered.seats if self.gathered is not None else ()
             match kind:
@@ -193,12 +203,36 @@ class FleetDesk:
                     told = await self._teller.stopped(users)
         return ToolOutcome(text=f"{told} notices are in the outbox", data={"told": told}, label=TOOL)
 
+    async def tell_of_rejection(self) -> None:
+        """Tell administrators, once a day, that Coder does not take the token: until it does, nothing is done."""
+        if self.rejected and not self._task.dry_run:
+            await self._teller.put_for_admins(f"Nothing is looked after at {self._client.url}. {self.rejected}")
+
+    async def _plainly(self, work: Awaitable[ToolOutcome]) -> ToolOutcome:
+        """A failure as our own account of it: no text of strangers, which would make everything after it ask a person,
+        the notice to administrators first of all.
+        """
+        try:
+            return await work
+        except CredentialError as error:
+            return self._rejected(error)
+        except (IntegrationError, ToolFailedError) as error:
+            return ToolOutcome(status="error", text=str(error), data={"status": "error"}, label=TOOL)
+
+    def _rejected(self, error: CredentialError) -> ToolOutcome:
+        self.rejected = str(error)
+        return ToolOutcome(status="error", text=str(error), data={"status": "error", "is_fatal": True}, label=TOOL)
+
     # -- surveys ----------------------------------------------------------------------------------------
 
     @property
     def only_starts(self) -> bool:
         """Whether this pass takes stops back, and stops nothing."""
         return self._task.check in ("rollback", "start_all")
+
+    async def _survey(self) -> ToolOutcome:
+        await self._maker.settle_open()
+        return await (self._survey_undo() if self.only_starts else self._survey_fleet())
 
     async def _survey_fleet(self) -> ToolOutcome:
         found = self.gathered = await self._gatherer.gather()

@@ -130,7 +130,9 @@ async def make_pass(session: Session, loaded: LoadedTask, options: PassOptions |
 
 async def carry_pass(session: Session, opened: Pass, loaded: LoadedTask) -> PassResult:
     """The same for a pass that the caller has opened, to interrupt it perhaps."""
-    return _result(session, opened, loaded, await opened.go())
+    ending = await opened.go()
+    await opened.desk.tell_of_rejection()
+    return _result(session, opened, loaded, ending)
 
 
 def _result(session: Session, opened: Pass, loaded: LoadedTask, ending: Ending) -> PassResult:

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from ooda.api.steward.daemon import Job, StewardDaemon
+from ooda.api.steward.open import PassOptions
+from ooda.api.steward.passes import make_pass
+from ooda.api.steward.tasks import steward_task
 from ooda.testing.fake_coder import FleetClock
 from ooda.testing.fake_coder.entities import FakeWorkspace
 from tests.api.steward.bench import NIGHT, StewardBench, steward_bench
@@ -257,3 +260,31 @@ async def test_a_daemon_that_slept_through_the_window_makes_one_pass_and_stops_n
                 await daemon.run(once=True)
         assert bench.fake.posts() == []
         assert sum("was missed" in line for line in lines) == 1
+
+
+async def test_administrators_are_told_although_something_failed_before(tmp_path: Path) -> None:
+    """The builds cannot be followed and one was refused: no failure is a stranger's text that asks a person first."""
+    async with steward_bench(tmp_path) as bench:
+        bench.person("ada", 2)
+        bench.at(NIGHT)
+        bench.fake.faults.add("403", method="POST", path="*/builds")
+        bench.fake.faults.add("403", path="/api/v2/workspacebuilds/*", times=10)
+        assert (await bench.carry()).status == "failed"
+        (told,) = bench.notices("steward.admins")
+        assert told["message"].startswith("Coder refused 1 builds")
+
+
+async def test_a_token_that_is_not_taken_any_more_is_told_once(tmp_path: Path) -> None:
+    """At whatever call it is noticed; asked once a pass, and nothing is stopped."""
+    async with steward_bench(tmp_path) as bench:
+        bench.person("ada", 1)
+        bench.at(NIGHT)
+        bench.fake.world.tokens.clear()
+        for _ in range(3):
+            with bench.session() as session:
+                task = steward_task(session.settings, "quiet_hours", execute=True)
+                result = await make_pass(session, task, PassOptions(client=bench.client, sleep=bench.fake.clock.sleep))
+            assert result.status == "failed"
+        (told,) = bench.notices("steward.admins")
+        assert "coder tokens create" in told["message"]
+        assert len(bench.fake.requests) == 3
