@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,11 +21,12 @@ from ooda.testing.provider import (
     declined,
     empty,
     garbled,
+    held,
     hung_up,
     silent,
     twin_calls,
 )
-from tests.cli.home import FINISH, GOOD, MEND, NO_WALL, PLAN, Home
+from tests.cli.home import FINISH, GOOD, MEND, NO_WALL, PLAN, Home, ended
 
 Make = Callable[..., Home]
 
@@ -247,4 +250,30 @@ def test_a_push_the_remote_rejects_fails_and_is_made_when_it_no_longer_does(home
     again = there.ooda("runs", "resume", there.runs()[0]["run"], *NO_WALL)
     assert again.code == 0
     assert len(there.commits()) == 1
+    assert len(there.provider.requests) == 3
+
+
+def test_a_branch_somebody_else_pushed_meanwhile_is_left_as_it_is(home: Make) -> None:
+    """Never by force: the run fails and says so, and pushes the same commit once the branch is out of the way."""
+    gate = threading.Event()
+    there = home([PLAN, MEND, held(FINISH, gate)])
+    process = there.start("run", there.task(), *NO_WALL)
+    there.provider.wait_for(3)
+    branch = f"feat/{datetime.now(UTC):%Y%m%d}-make-add-add"
+    theirs = there.bench.git("commit-tree", "-p", "main", "-m", "Theirs", "main^{tree}").strip()
+    there.bench.git("update-ref", f"refs/heads/{branch}", theirs)
+    gate.set()
+    done = ended(process)
+
+    assert done.code == 1
+    assert done.out.startswith("failed: push: ")
+    assert "Nothing was pushed" in done.out.splitlines()[0]
+    assert there.bench.git("rev-parse", branch).strip() == theirs
+    again = there.ooda("runs", "resume", there.runs()[0]["run"], *NO_WALL)
+    assert (again.code, there.bench.git("rev-parse", branch).strip()) == (1, theirs)
+
+    there.bench.git("branch", "--move", branch, "theirs")
+    last = there.ooda("runs", "resume", there.runs()[0]["run"], *NO_WALL)
+    assert last.code == 0
+    assert there.bench.git("rev-list", "--count", f"main..{branch}").strip() == "1"
     assert len(there.provider.requests) == 3
