@@ -228,6 +228,8 @@ class WorkRepo:
 
     async def _not_fetched(self) -> list[str]:
         found = []
+        if (self.git_dir / "shallow").exists():
+            found.append("the remote is a shallow clone itself, so older commits are missing")
         attributes = await self._runner.run("cat-file", "-p", "HEAD:.gitattributes", ok=(0, 128))
         if b"filter=lfs" in attributes.out:
             found.append("files kept in Git LFS are there as pointers only")

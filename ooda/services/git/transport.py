@@ -36,7 +36,7 @@ class Transport:
         return {name.removeprefix("refs/heads/"): commit for commit, name in pairs}
 
     async def fetch(self, remote: Remote, branch: str, into: str, *options: str) -> None:
-        """Fetch a branch with its whole history into the reference `into`."""
+        """Fetch a branch with its whole history into the reference `into`; of a shallow remote, all that it has."""
         await self._run(
             remote,
             "clone",
@@ -45,6 +45,7 @@ class Transport:
             "--force",
             "--no-write-fetch-head",
             "--no-recurse-submodules",
+            "--update-shallow",
             *options,
             remote.url,
             f"+refs/heads/{branch}:{into}",

@@ -126,6 +126,25 @@ async def test_what_is_not_fetched_is_said(open_repo: Callable[..., WorkRepo], t
     assert done.warnings == ("files kept in Git LFS are there as pointers only",)
 
 
+async def test_a_shallow_remote_is_worked_on_as_far_as_it_goes(
+    open_repo: Callable[..., WorkRepo], bare: Path, tmp_path: Path
+) -> None:
+    """As a checkout in CI often is one; what is missing is said, and the push works."""
+    git(tmp_path, "clone", "--quiet", str(bare), "longer")
+    git(tmp_path / "longer", "commit", "--quiet", "--allow-empty", "--message", "Second")
+    git(tmp_path, "clone", "--quiet", "--bare", "--depth=1", f"file://{tmp_path}/longer", "shallow.git")
+    shallow, opened = Remote.parse(str(tmp_path / "shallow.git")), open_repo()
+    done = await opened.clone(shallow, "main")
+    assert done.warnings == ("the remote is a shallow clone itself, so older commits are missing",)
+
+    branch = await opened.create_branch(shallow, "main", "Fix", _DAY)
+    (opened.workspace / "app.py").write_text("print('two')\n")
+    commit = await _commit(opened)
+    assert commit is not None
+    await opened.push(shallow, branch)
+    assert git(tmp_path / "shallow.git", "rev-parse", branch) == commit.hash
+
+
 async def test_the_branch_is_named_by_date_and_title(repo: WorkRepo, remote: Remote) -> None:
     """A second call, also by another process, finds the branch of the first."""
     assert await repo.create_branch(remote, "main", "Fix the crash", _DAY) == "feat/20261121-fix-the-crash"
