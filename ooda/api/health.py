@@ -216,6 +216,8 @@ class DegradableBudget:
         self._session, self._health, self._shared = session, health, shared
         self._held: dict[str, list[str]] = {}
         """Reservations of the small budget by the call's."""
+        self._alerts: list[Alert] = []
+        """Thresholds the small budget has passed."""
 
     async def hold(self, key: str) -> Exceeded | None:
         return await self._taken("hold", key)
@@ -228,7 +230,14 @@ class DegradableBudget:
 
     async def flush(self) -> tuple[Alert, ...]:
         await self._settle()
-        return await self._shared.flush() if self._shared is not None else ()
+        try:
+            shared = await self._shared.flush() if self._shared is not None else ()
+        except IntegrationError:
+            if not self._alerts:
+                raise
+            shared = ()  # it is told at the next chance; what the small budget passed is told now
+        told, self._alerts = (*self._alerts, *shared), []
+        return told
 
     async def _taken(self, op: str, key: str) -> Exceeded | None:
         if self._shared is not None:
@@ -286,8 +295,9 @@ class DegradableBudget:
         if not self._held:
             return
 
-        def work(tx: Tx) -> list[str]:
-            done = []
+        def work(tx: Tx) -> tuple[list[str], list[Alert]]:
+            done: list[str] = []
+            alerts: list[Alert] = []
             for key, held in self._held.items():
                 standing = self._session.ledger.find(tx, key)
                 if standing is not None and standing.state in ("held", "sent"):
@@ -295,9 +305,12 @@ class DegradableBudget:
                 rows = tx.execute("SELECT sum(cost_nano), sum(tokens) FROM charges WHERE key = ?", (key,))
                 cost, tokens = (int(amount or 0) for amount in rows[0])
                 for number, own in enumerate(held):  # one per attempt: the first stands for all they cost
-                    self._session.ledger.settle(tx, own, cost if number == 0 else 0, tokens if number == 0 else 0)
+                    paid = (cost, tokens) if number == 0 else (0, 0)
+                    alerts += self._session.ledger.settle(tx, own, *paid).alerts
                 done.append(key)
-            return done
+            return done, alerts
 
-        for key in await self._session.store.write(work):
+        closed, alerts = await self._session.store.write(work)
+        self._alerts += alerts
+        for key in closed:
             del self._held[key]

@@ -20,7 +20,7 @@ from ooda.api.launch import Live
 from ooda.api.session import Session
 from ooda.engines.local import Ending
 from ooda.errors import ConfigError, CredentialError, RefusedError
-from ooda.events import ModelFailed, ToolReturned, Usage
+from ooda.events import ModelFailed, Notified, ToolReturned, Usage
 from ooda.governance.degraded import BANNER, LOG, LONGEST_NS, Outage, call_refusal, model_refusal
 from ooda.governance.levels import Cell, Level, cell
 from ooda.governance.operations import Operation
@@ -179,6 +179,21 @@ async def test_the_small_budget_is_a_cap(tmp_path: Path, redis: Redis) -> None:
         assert ending.status == "budget_exceeded"
         assert "the budget of degraded:day:" in ending.reason
         assert open_holds(session) == 0
+
+
+async def test_the_small_budgets_thresholds_are_told(tmp_path: Path, redis: Redis) -> None:
+    """Like those of any other budget: in the journal, to people, and in the audit."""
+    settings = {"governance.redis_url": redis.url, "governance.degraded_usd": "0.03"}
+    bench = made(tmp_path, "sandbox_only", **settings)
+    dear = Usage(input_tokens=15_000, output_tokens=1_000)  # 0.025 USD, 83 per cent
+    finish = say("Done.", ("finish", {"summary": "add() adds now."}), usage=dear)
+    with bench.session() as session:
+        model = Breaking([PLAN, MEND, finish], 2, lambda: redis.signal(signal.SIGKILL))
+        await bench.run(bench.task(limits={"reply_tokens": 1000}), model, session=session, meanwhile=always_looks)
+        told = [e.details for e in bench.heard if isinstance(e, Notified) and e.kind_ == "budget_alert"]
+        audit = session.store.read(lambda tx: tx.execute("SELECT subject FROM audit WHERE action = 'alert'"))
+    assert [(details["scope"].partition(":")[0], details["percent"]) for details in told] == [("degraded", 80)]
+    assert [subject.partition(":")[0] for (subject,) in audit] == ["degraded"]
 
 
 async def test_what_comes_back_is_used_again_and_the_outage_is_over(tmp_path: Path, redis: Redis) -> None:
