@@ -81,7 +81,12 @@ def promote(session: Session, name: str, level: Level, note: str) -> Registered:
 
     def work(tx: Tx) -> Agent:
         agent = known_agent(tx, name)
-        found = review(fold(events_of(tx, agent.id)), session.clock.now_ns())
+        standing = fold(events_of(tx, agent.id))
+        if level <= standing.granted:
+            raise RefusedError(
+                f"{agent.name} is granted {standing.granted.word} already; a promotion names the level above"
+            )
+        found = review(standing, session.clock.now_ns())
         if found.level is None:
             raise RefusedError(f"{agent.name} cannot be promoted to {level.word} now: {'; '.join(found.reasons)}")
         if found.level is not level:
@@ -103,6 +108,8 @@ def demote(session: Session, name: str, level: Level, note: str) -> Registered:
     def work(tx: Tx) -> Agent:
         agent = known_agent(tx, name)
         granted = fold(events_of(tx, agent.id)).granted
+        if granted is Level.SANDBOX_ONLY:
+            raise RefusedError(f"{agent.name} has {granted.word}, and there is no level below that")
         if level >= granted:
             raise RefusedError(f"{agent.name} is granted {granted.word}; a demotion names a level below that")
         _decide(session, tx, agent, "demoted", note, level=level.word)
@@ -139,6 +146,8 @@ def appeal(session: Session, name: str, event: str, note: str) -> Registered:
 def _decide(
     session: Session, tx: Tx, agent: Agent, kind: EventKind, note: str, *, level: str = "", takes_back: str = ""
 ) -> None:
+    if not note.strip():
+        raise ConfigError("`--note` is empty; say why: the record keeps it beside your name")
     by, now_ns = session.user, session.clock.now_ns()
     if by in ("", "unknown", "policy", "ooda"):
         raise RefusedError(

@@ -12,7 +12,7 @@ import pytest
 from ooda.api import reviews
 from ooda.api.session import Session
 from ooda.api.standing import agent_name, register, share_reputation
-from ooda.errors import IntegrationError, RefusedError
+from ooda.errors import ConfigError, IntegrationError, RefusedError
 from ooda.events import CallRefused, Notified, ToolReturned
 from ooda.governance.levels import Level
 from ooda.governance.reputation import ReputationEvent
@@ -317,3 +317,37 @@ def fail(session: Session, times: int) -> None:
         for n in range(times)
     ]
     session.store.write_now(lambda tx: append(tx, get_or_create_agent(tx, "coding_agent", now_ns).id, events))
+
+
+REVIEWS: dict[str, tuple[Callable[[Session], object], str]] = {
+    "a level it has": (
+        lambda session: reviews.promote(session, "coding", Level.SANDBOX_ONLY, "x"),
+        "is granted sandbox_only already; a promotion names the level above",
+    ),
+    "two levels at once": (
+        lambda session: reviews.promote(session, "coding", Level.PROD_LOW_RISK, "x"),
+        "a promotion goes up one level: coding_agent can be promoted to staging_access now",
+    ),
+    "no word why": (
+        lambda session: reviews.promote(session, "coding", Level.STAGING_ACCESS, "  "),
+        "`--note` is empty; say why",
+    ),
+    "below the lowest": (
+        lambda session: reviews.demote(session, "coding", Level.SANDBOX_ONLY, "x"),
+        "has sandbox_only, and there is no level below that",
+    ),
+}
+
+
+@pytest.mark.parametrize(("decide", "why"), REVIEWS.values(), ids=REVIEWS)
+def test_a_review_that_cannot_be_meant_is_refused_and_changes_nothing(
+    made: Callable[..., RunBench], decide: Callable[[Session], object], why: str
+) -> None:
+    """The message says what could be meant."""
+    with made().session() as session:
+        earn(session, 15)
+        before = lines(session)
+        with pytest.raises((RefusedError, ConfigError), match=why):
+            decide(session)
+        assert lines(session) == before
+        assert reviews.promote(session, "coding", Level.STAGING_ACCESS, "ten good weeks").level is Level.STAGING_ACCESS
