@@ -257,7 +257,7 @@ _EXITS = {
     "budget_exceeded": "the next call might have passed a cap",
     "step_limit": "the run made as many steps or rounds as it may",
     "stuck": "the same calls gave the same results again and again",
-    "model_unavailable": "no model could be asked; the message says why, or what to set",
+    "model_unavailable": "no model could be asked, or a credential is missing; the message says why, or what to set",
     "unverified": "done and pushed, but nothing could check it",
     "waiting": "a person has to answer, and nobody is at the terminal",
     "timeout": "the run used its active time up",
