@@ -95,7 +95,8 @@ def tools_of(task: Task) -> tuple[ToolDeclaration, ...]:
 
 def _no_agent(task: Task) -> UserError:
     return UserError(
-        f"tasks of kind `{task.kind}` can be checked but not run by this version; `coding` and `chat` can be run"
+        f"tasks of kind `{task.kind}` can be checked but not run by this version; "
+        "`coding`, `steward` and `chat` can be run"
     )
 
 
@@ -111,6 +112,11 @@ def kind_of(session: Session, launch: Launch, run: str, secrets: Mapping[str, An
             return _coding(session, launch, task, run, secrets)
         case ChatTask():
             return _chat(session, launch, task, run, secrets)
+        case StewardTask():
+            raise UserError(
+                "a task of kind `steward` needs neither a model nor a sandbox: carry it with "
+                "`ooda.api.steward.passes.make_pass`, or `ooda run` on the command line"
+            )
         case _:
             raise _no_agent(task)
 

@@ -61,6 +61,10 @@ def resume(args: argparse.Namespace) -> int:
     with session_for(args) as session:
         summary = known_run(session, args.run)
         if summary.agent == "steward":
+            if summary.status == "success":
+                from ooda.cli.steward import carried_before
+
+                return carried_before(session, args)
             return _steward(
                 args, reloaded(session, args.run, text_of(session)(started_of(session, args.run).task)), args.run
             )

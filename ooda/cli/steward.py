@@ -24,7 +24,7 @@ from ooda.api.steward.filters import WorkspaceFilter, picked
 from ooda.api.steward.logs import logging_to
 from ooda.api.steward.looks import look_at, ttl_history
 from ooda.api.steward.open import PassOptions, opened_pass
-from ooda.api.steward.passes import PassResult, carry_pass, unfinished
+from ooda.api.steward.passes import PassResult, carry_pass, recorded_pass, unfinished
 from ooda.api.steward.tasks import Check, steward_task
 from ooda.cli.data import print_data
 from ooda.cli.exits import EXIT, NEXT
@@ -40,6 +40,7 @@ __all__ = [
     "bulk_stop",
     "bump_ttl",
     "carried",
+    "carried_before",
     "carry_task",
     "filter_of",
     "notify",
@@ -193,6 +194,13 @@ def carry_task(args: argparse.Namespace, loaded: LoadedTask, run: str = "") -> i
     """A steward task from a file, or an earlier pass that is gone on with."""
     with session_of(args) as session:
         return _ended(args, carried(session, args, loaded, run=run))
+
+
+def carried_before(session: Session, args: argparse.Namespace) -> int:
+    """Show the result of a pass that succeeded before; whoever resumes until it is done is done."""
+    if not args.quiet:
+        print(f"{args.run} succeeded before, there is nothing to resume. Its result:", file=sys.stderr)
+    return _ended(args, recorded_pass(session, args.run))
 
 
 def _pass(args: argparse.Namespace, check: Check, **more: Any) -> int:

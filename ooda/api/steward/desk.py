@@ -15,7 +15,7 @@ import msgspec
 
 from ooda.agents.steward.configuration import ttl_policy_of
 from ooda.agents.steward.fleet import Seat
-from ooda.agents.steward.instants import HOUR_NS, MINUTE_NS, SECOND_NS, lasting, minute_of, spelled
+from ooda.agents.steward.instants import HOUR_NS, MINUTE_NS, SECOND_NS, lasting, spelled, utc
 from ooda.agents.steward.reports import plan_document, plan_text, reason_words
 from ooda.agents.steward.ttl import TtlReport, analyze_ttl, ttl_text
 from ooda.api.steward.builds import BuildMaker, unguarded
@@ -320,11 +320,10 @@ class FleetDesk:
         templates = sum(seat.said.reason == "excluded_template" for seat in running)
         if templates:
             lines.append(f"Excluded {templates} workspaces (excluded templates)")
-        waiting = [seat for seat in running if seat.said.reason in ("in_grace", "recently_used")]
-        if waiting and not due:
-            until_ns = min((seat.said.next_ns for seat in waiting if seat.said.next_ns is not None), default=None)
+        if self._task.check == "quiet_hours" and not due:
+            until_ns = min((end for seat in running if (end := _grace_end(seat)) is not None), default=None)
             if until_ns is not None:
-                lines.insert(0, f"Quiet hours started, grace period; the first warning is due at {minute_of(until_ns)}")
+                lines.insert(0, f"Quiet hours started, grace period until {utc(until_ns):%H:%M:%S}")
         return lines
 
     def _ttl(self, found: Gathered) -> TtlReport:
@@ -431,6 +430,21 @@ class FleetDesk:
 
 def _left(title: str, why: str) -> ToolOutcome:
     return ToolOutcome(text=f"{title} is left alone: {why}", data={"status": "left", "why": why}, label=TOOL)
+
+
+def _grace_end(seat: Seat) -> int | None:
+    """When quiet hours would stop a workspace whose grace runs; None where none runs, or something else is sooner."""
+    said, seen, policy = seat.said, seat.workspace, seat.policy
+    if said.next_ns is None:
+        return None
+    if (said.decision, said.reason) == ("warn", "quiet_hours"):
+        return said.next_ns
+    if said.reason != "in_grace":
+        return None
+    due_ns = said.next_ns + round(policy.warn_minutes * MINUTE_NS)
+    overdue_ns = round(policy.overdue_grace_minutes * MINUTE_NS)
+    ends = [end + overdue_ns for end in (seen.deadline_ns, seen.max_deadline_ns) if end is not None]
+    return due_ns if due_ns not in ends else None
 
 
 def _shown(wanted: WantedBuild) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ooda.agents.steward.records import Workspace
 from ooda.agents.steward.rules import RuleBook, parse_rules
 from ooda.clock import Clock
 from ooda.config import Settings
-from ooda.errors import ConfigError, IntegrationError
+from ooda.errors import ConfigError, IntegrationError, ToolFailedError, nearest
 from ooda.services.calendar import calendar_text
 from ooda.services.coder import CoderClient, User, kind_of
 from ooda.services.coder import Workspace as SeenWorkspace
@@ -108,6 +108,7 @@ class Gatherer:
         excluded = holders_of(steward.policy.excluded_roles, users.values())
         policy = policy_of(self._settings, timezone=self._task.timezone, excluded=excluded)
         wanted = [seen for seen in fleet if self.is_wanted(seen)]
+        problems += self._unknown(fleet)
         wanted = await self._with_zones(wanted, policy, problems)
         wanted = await self._with_connections(wanted)
         policy = await self._with_holidays(policy, problems)
@@ -165,6 +166,28 @@ class Gatherer:
         if task.user and seen.owner.casefold() != task.user.casefold():
             return False
         return not task.workspaces or seen.id in task.workspaces or seen.title in task.workspaces
+
+    def _unknown(self, fleet: list[Workspace]) -> list[str]:
+        """A line when the task names workspaces that Coder does not show.
+
+        Raises:
+            ToolFailedError: it shows none of them; a mistyped name must not look like a pass that found nothing due.
+        """
+        names = self._task.workspaces
+        known = {name for seen in fleet for name in (seen.id, seen.title)}
+        unknown = [name for name in names if name not in known]
+        if not unknown:
+            return []
+        says = f"Coder shows no workspace {', '.join(map(repr, unknown[:10]))} to this token"
+        if len(unknown) == len(names):
+            near = nearest(unknown[0], known)
+            hint = (
+                f"did you mean `{near}`?"
+                if near
+                else "name it `owner/name` or by id; `ooda steward running` lists them"
+            )
+            raise ToolFailedError(f"{says}; {hint}")
+        return [says]
 
     async def _users(self, roles: Collection[str], problems: list[str]) -> dict[str, User]:
         """Everybody, where roles or addresses are needed. Roles that cannot be read end the pass: they exclude."""

@@ -14,7 +14,7 @@ from ooda.agents.steward.document import as_json
 from ooda.agents.steward.fleet import Seat
 from ooda.agents.steward.instants import spelled
 from ooda.agents.steward.ttl import TtlReport
-from ooda.api.runs import is_carried, known_run, started_of, text_of
+from ooda.api.runs import is_carried, known_run, started_of, state_of, text_of
 from ooda.api.session import Session
 from ooda.api.steward.open import Pass, PassOptions, opened_pass
 from ooda.api.steward.undo import Undo
@@ -23,7 +23,16 @@ from ooda.store import runs
 from ooda.store import steward as rows
 from ooda.task import LoadedTask, StewardTask, parse_task
 
-__all__ = ["PassResult", "build_words", "carry_pass", "make_pass", "recorded_task", "seat_words", "unfinished"]
+__all__ = [
+    "PassResult",
+    "build_words",
+    "carry_pass",
+    "make_pass",
+    "recorded_pass",
+    "recorded_task",
+    "seat_words",
+    "unfinished",
+]
 
 _CARRIED = ("waiting", "running", "starting")
 _FRESH_NS = 3_600_000_000_000
@@ -168,6 +177,33 @@ def recorded_task(session: Session, run: str) -> LoadedTask:
     known_run(session, run)
     text = text_of(session)(started_of(session, run).task)
     return parse_task(msgspec.json.decode(text), f"task of {run}")
+
+
+def recorded_pass(session: Session, run: str) -> PassResult:
+    """What came of an earlier pass, from its journal and our record of builds; the fleet as it was then is gone.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    task, summary = recorded_task(session, run).task, known_run(session, run)
+    assert isinstance(task, StewardTask)
+    facts = state_of(session, run).facts
+    survey = facts.get("survey")
+    survey = survey if isinstance(survey, dict) else {}
+    return PassResult(
+        run=run,
+        status=summary.status,
+        reason=summary.reason,
+        check=task.check,
+        is_dry=task.dry_run,
+        deployment=str(survey.get("deployment", "")),
+        at_ns=summary.created_ns,
+        fleet=int(survey.get("fleet", 0)),
+        builds=tuple(session.store.read(lambda tx: rows.of_run(tx, run))),
+        problems=tuple(survey.get("problems", ())),
+        next_ns=survey.get("next_ns"),
+        facts={name: value for name, value in facts.items() if name != "survey"},
+    )
 
 
 def unfinished(session: Session, loaded: LoadedTask) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 from ooda.config import Settings
 from ooda.task import LoadedTask, parse_task
 
-__all__ = ["Check", "steward_task"]
+__all__ = ["Check", "needed_grant", "steward_task"]
 
 Check = Literal["quiet_hours", "ttl", "autostop", "stop", "rollback", "start_all", "extend", "notify"]
 
@@ -18,6 +18,12 @@ _GRANTS: dict[str, tuple[str, ...]] = {
     "extend": ("start_workspace",),
     "notify": ("notify",),
 }
+_STOPPING = ("stop_workspace", "notify")
+
+
+def needed_grant(check: Check) -> str:
+    """The operation that a pass which acts cannot do without; unless it is granted, a person is asked."""
+    return _GRANTS.get(check, _STOPPING)[0]
 
 
 def steward_task(
@@ -41,7 +47,7 @@ def steward_task(
         tells_owners: whether people are told, before a stop and after it.
     """
     acts = execute and not settings.steward.dry_run
-    grants = _GRANTS.get(check, ("stop_workspace", "notify")) if acts else ()
+    grants = _GRANTS.get(check, _STOPPING) if acts else ()
     return parse_task(
         {
             "kind": "steward",
