@@ -6,11 +6,13 @@ and the audit outlive the runs they tell of.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -105,12 +107,10 @@ def collect(session: Session, keep: Keep, *, is_dry: bool = False, export_to: Pa
         try:
             if export_to is not None and not is_dry:
                 exported.append(str(_export(session, name, export_to)))
-            if not is_dry:
-                _remove(session, name)
+            if is_dry or _remove(session, run.summary):
+                gone.append(run)
         except OodaError as error:
             kept[name] = str(error)
-        else:
-            gone.append(run)
     staying = frozenset().union(*(run.named for run in every if run not in gone))
     blobs = session.store.blobs
     swept = blobs.unnamed(staying, _GRACE_S) if is_dry else blobs.remove_unnamed(lambda: _all_named(session), _GRACE_S)
@@ -223,19 +223,33 @@ def _export(session: Session, run: str, folder: Path) -> Path:
     return path
 
 
-def _remove(session: Session, run: str) -> None:
-    """Remove a run's rows, with its lease in hand, and then its folder."""
+def _remove(session: Session, summary: RunSummary) -> bool:
+    """Remove a run's rows, with its lease in hand, and then its folder; False when somebody else removed it.
+
+    Raises:
+        LeaseLostError: a process carries it on.
+        ConfigError: it went on since it was chosen.
+    """
+    run = summary.run
     now_ns = session.clock.now_ns()
     owner = process_owner(session.ids.new("own"))
     fact = AuditFact(at_ns=now_ns, actor=session.user, action="remove", run=run, subject="runs gc", decision="allow")
 
-    def work(tx: Tx) -> None:
+    def work(tx: Tx) -> bool:
+        now = runs.find(tx, run)
+        if now is None:
+            return False
         leases.take(tx, run, owner, 60, now_ns, is_alive)
+        if now != summary:
+            raise ConfigError("it went on meanwhile")
         runs.remove(tx, run)
         append_audit(tx, fact)
+        return True
 
-    session.store.write_now(work)
-    _remove_folder(session.places.run(run).folder)
+    is_ours = session.store.write_now(work)
+    if is_ours:
+        _remove_folder(session.places.run(run).folder)
+    return is_ours
 
 
 def _strays(session: Session, known: set[str], *, is_dry: bool) -> int:
@@ -248,7 +262,7 @@ def _strays(session: Session, known: set[str], *, is_dry: bool) -> int:
     strays = [
         place
         for place in session.places.runs.iterdir()
-        if place.is_dir() and place.name not in known and place.stat().st_mtime <= before
+        if place.name not in known and place.is_dir() and _changed_s(place) <= before
     ]
     for place in strays:
         if not is_dry:
@@ -256,20 +270,35 @@ def _strays(session: Session, known: set[str], *, is_dry: bool) -> int:
     return len(strays)
 
 
-def _remove_folder(folder: Path) -> None:
-    """Remove a folder with what an agent made in it, folders it took its own permissions from included."""
+def _changed_s(place: Path) -> float:
+    try:
+        return place.stat().st_mtime
+    except FileNotFoundError:  # another `gc` was faster
+        return math.inf
 
-    def again(remove: Callable[[str], object], path: str, _: object) -> None:
-        parent = os.path.dirname(path)
-        os.chmod(parent, 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder with what an agent made in it, folders it took its own permissions from included.
+
+    What another `gc` removes at the same time is removed.
+    """
+
+    def again(remove: Callable[..., object], path: str, _: object) -> None:
+        with suppress(FileNotFoundError):
+            os.chmod(os.path.dirname(path), 0o700)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.chmod(path, 0o700)
+                shutil.rmtree(path, onerror=_unless_gone)
+            else:
+                os.unlink(path)
 
     if folder.exists():
         shutil.rmtree(folder, onerror=again)
+
+
+def _unless_gone(remove: Callable[..., object], path: str, error: tuple[type, BaseException, object]) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]
 
 
 def _compacted(session: Session) -> str:
