@@ -27,6 +27,8 @@ def coder(args: argparse.Namespace) -> int:
         raise ConfigError(f"`--workspaces {args.workspaces}`: a fake fleet has 0 to {_MOST:,} workspaces")
     if not 0 <= args.faults <= 1:
         raise ConfigError(f"`--faults {args.faults}`: expected a share from 0 to 1, as 0.1")
+    if args.build_time is not None and not 0 <= args.build_time <= 3_600:
+        raise ConfigError(f"`--build-time {args.build_time}`: expected seconds, from 0 to 3600")
     spec = Path(args.spec) if args.spec else None
     if spec is not None and not spec.is_file():
         raise ConfigError(f"`--spec {args.spec}` is no file")
@@ -42,7 +44,8 @@ async def _serve(args: argparse.Namespace, spec: Path | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    async with serve(args.workspaces, args.seed, port=args.port, spec=spec) as fake:
+    builds = {"build_s": (args.build_time, args.build_time)} if args.build_time is not None else {}
+    async with serve(args.workspaces, args.seed, port=args.port, spec=spec, **builds) as fake:
         fake.faults.at_random(args.faults, _FAULTS, args.seed)
         if args.json:
             sys.stdout.write(msgspec.json.encode({"url": fake.url, "token": fake.token}).decode() + "\n")

@@ -38,6 +38,9 @@ def fake_commands(commands: Any) -> None:
     made.add_argument(
         "--faults", type=float, default=0.0, metavar="SHARE", help="let this share of the requests fail, from 0 to 1"
     )
+    made.add_argument(
+        "--build-time", type=float, metavar="SECONDS", help="how long a start or stop takes (default: 20 and 10)"
+    )
     made.add_argument("--json", action="store_true", help="say address and token as one JSON object")
 
 
