@@ -27,7 +27,6 @@ from ooda.cli.exits import EXIT
 from ooda.cli.steward import filter_of, seconds_of, session_of
 from ooda.cli.style import style_for, table
 from ooda.errors import ConfigError, UserError
-from ooda.services.coder import CoderClient
 
 __all__ = ["hold", "holds", "metrics", "operations", "release", "running", "status"]
 
@@ -53,7 +52,8 @@ def _fleet(found: FleetStatus, now_ns: int) -> str:
         f"  our builds  {found.open_builds} still open",
     ]
     lines += [
-        f"  hold        {_scope_words(row.scope, row.target)} until {minute_of(row.until_ns)}" for row in found.holds
+        f"  hold        {_scope_words(row.scope, row.title or row.target)} until {minute_of(row.until_ns)}"
+        for row in found.holds
     ]
     lines += [f"  next        {timer.job} at {minute_of(timer.next_ns)}" for timer in found.timers]
     return "\n".join([*lines, *(f"  {name} {count}" for name, count in found.counters.items())])
@@ -107,19 +107,19 @@ def _running_row(seen: Workspace, now_ns: int) -> tuple[str, ...]:
 def hold(args: argparse.Namespace) -> int:
     """Make a hold."""
     with session_of(args) as session:
-        scope, target = _scope(session, args)
+        scope, target, title = _scope(session, args)
         until_ns = _until(args, session.clock.now_ns())
-        made = held.hold(session, deployment_of(session), scope, target, until_ns, reason=args.reason)
-    said = f"{_scope_words(made.scope, made.target)} is not stopped before {minute_of(made.until_ns)}"
+        made = held.hold(session, deployment_of(session), scope, target, until_ns, reason=args.reason, title=title)
+    said = f"{_scope_words(made.scope, title or target)} is not stopped before {minute_of(made.until_ns)}"
     return _print(args, as_json(made), lambda: said)
 
 
 def release(args: argparse.Namespace) -> int:
     """End holds of a scope; exit 1 when there was none."""
     with session_of(args) as session:
-        scope, target = _scope(session, args)
+        scope, target, title = _scope(session, args)
         ended = held.release(session, deployment_of(session), scope, target)
-    _print(args, {"released": ended}, lambda: f"{ended} holds of {_scope_words(scope, target)} were released")
+    _print(args, {"released": ended}, lambda: f"{ended} holds of {_scope_words(scope, title or target)} were released")
     return EXIT["success"] if ended else EXIT["failed"]
 
 
@@ -130,24 +130,25 @@ def holds(args: argparse.Namespace) -> int:
     if args.form != "text":
         print_data([as_json(row) for row in found], args.form)
         return EXIT["success"]
-    rows = [(_scope_words(row.scope, row.target), minute_of(row.until_ns), row.made_by, row.reason) for row in found]
+    rows = [
+        (_scope_words(row.scope, row.title or row.target), minute_of(row.until_ns), row.made_by, row.reason)
+        for row in found
+    ]
     print(table(("held", "until", "by", "reason"), rows, style_for(sys.stdout, args.color)))
     return EXIT["success"]
 
 
-def _scope(session: Session, args: argparse.Namespace) -> tuple[held.Scope, str]:
+def _scope(session: Session, args: argparse.Namespace) -> tuple[held.Scope, str, str]:
+    """What is meant: its scope, its id or name, and what people call it."""
     if sum((bool(args.workspace), bool(args.owner), args.fleet)) != 1:
         raise UserError("say what is held: a workspace (`ada/api`), `--owner ada`, or `--fleet`")
     if args.fleet:
-        return "fleet", ""
+        return "fleet", "", ""
     if args.owner:
-        return "owner", args.owner
+        return "owner", args.owner, args.owner
     # By id: a workspace that is renamed stays held.
-    return "workspace", asyncio.run(look_at(session, lambda client: _id_of(client, args.workspace)))
-
-
-async def _id_of(client: CoderClient, name: str) -> str:
-    return (await find_workspace(client, name)).id
+    found = asyncio.run(look_at(session, lambda client: find_workspace(client, args.workspace)))
+    return "workspace", found.id, f"{found.owner_name}/{found.name}"
 
 
 def _until(args: argparse.Namespace, now_ns: int) -> int:

@@ -90,6 +90,8 @@ class HoldRow(msgspec.Struct, frozen=True, kw_only=True):
     made_ns: int
     released_ns: int | None = None
     released_by: str = ""
+    title: str = ""
+    """What people call it, where `target` is an id."""
 
 
 class Timer(msgspec.Struct, frozen=True, kw_only=True):

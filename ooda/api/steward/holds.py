@@ -18,9 +18,13 @@ Scope = Literal["workspace", "owner", "fleet"]
 
 
 def hold(
-    session: Session, deployment: str, scope: Scope, target: str, until_ns: int, *, reason: str = ""
+    session: Session, deployment: str, scope: Scope, target: str, until_ns: int, *, reason: str = "", title: str = ""
 ) -> rows.HoldRow:
     """Keep something from being stopped until an instant. Takes effect with the next look at it, in a pass too.
+
+    Args:
+        target: the workspace's id or the owner's name; empty for the fleet.
+        title: what people call the workspace, as `ada/api`.
 
     Raises:
         UserError: the end lies in the past, or a target is missing or too much.
@@ -39,6 +43,7 @@ def hold(
         made_by=session.user,
         reason=reason,
         made_ns=now_ns,
+        title=title,
     )
 
     def write(tx: Tx) -> None:
