@@ -72,10 +72,12 @@ class Planner:
 class _Ahead:
     """The windows of one zone that end after now."""
 
-    __slots__ = ("_known", "_windows", "end", "is_inside", "start")
+    __slots__ = ("_calendar", "_known", "_now", "_windows", "end", "is_inside", "start")
 
-    def __init__(self, windows: Iterator[Window], now: int) -> None:
-        self._windows = windows
+    def __init__(self, calendar: QuietCalendar | None, now: int) -> None:
+        """`calendar` is None where there are no windows."""
+        windows = calendar.ahead(now) if calendar is not None else iter(())
+        self._calendar, self._now, self._windows = calendar, now, windows
         self._known: list[Window] = []
         first = next(windows, Window(NEVER_NS, NEVER_NS))
         self.start, self.end = first.start_ns, first.end_ns
@@ -83,17 +85,26 @@ class _Ahead:
 
     def later(self, started: int, grace: int, idle_until: int) -> int:
         """When a stop is due that does not fit into the first window; NEVER_NS when none fits."""
-        for window in self._after_first():
-            due = max(max(window.start_ns, started) + grace, idle_until)
-            if due < window.end_ns:
-                return due
-        return NEVER_NS
+        due = _first_due(self._after_first(), started, grace, idle_until)
+        earliest = max(started, idle_until)
+        if due == NEVER_NS and earliest > self._now and self._calendar is not None:
+            # By the server's clock it was started or used later than now: windows are looked for from then on.
+            due = _first_due(self._calendar.ahead(earliest), started, grace, idle_until)
+        return due
 
     def _after_first(self) -> Iterator[Window]:
         yield from self._known
         for window in self._windows:
             self._known.append(window)
             yield window
+
+
+def _first_due(windows: Iterable[Window], started: int, grace: int, idle_until: int) -> int:
+    for window in windows:
+        due = max(max(window.start_ns, started) + grace, idle_until)
+        if due < window.end_ns:
+            return due
+    return NEVER_NS
 
 
 def _planned(planner: Planner, now: int, workspaces: Iterable[Workspace]) -> list[StopDecision]:
@@ -201,7 +212,7 @@ def _ahead(planner: Planner, owner_tz: str | None, now: int) -> _Ahead | None:
     calendar = planner.calendar(owner_tz)
     if calendar is None:
         return None
-    return _Ahead(calendar.ahead(now) if planner.policy.enabled else iter(()), now)
+    return _Ahead(calendar if planner.policy.enabled else None, now)
 
 
 def _ns(minutes: float) -> int:

@@ -161,3 +161,18 @@ def test_a_slip_of_the_pen_is_named_instead_of_a_workspace_nobody_uses(name: str
     del record["policy"]
     (line,) = decide_lines([json.dumps({**record, "polcy": {}})])
     assert "did you mean `policy`?" in json.loads(line)["error"]
+
+
+def test_a_start_that_is_still_to_come_is_followed_as_far_as_one_of_today() -> None:
+    """Only on the night the clocks go back is the window longer than the grace, and that night is 14 months away."""
+    policy = {
+        "start": "18:00",
+        "timezone": "Pacific/Apia",
+        "skip_dates": ["2019-02-12"],
+        "grace_minutes": 840,
+        "warn_minutes": 5,
+        "respect_activity": False,
+        "excluded_templates": [],
+    }
+    answer = said("2019-02-12T15:17:19Z", policy, started_at="2019-06-28T19:08:19Z")
+    assert answer == ("keep", "outside_quiet_hours", "2020-04-04T17:55:00Z")
