@@ -18,6 +18,8 @@ __all__ = ["gc"]
 
 def gc(args: argparse.Namespace) -> int:
     """Remove what is not kept."""
+    if args.max_runs is not None and args.max_runs < 0:
+        raise ConfigError(f"`--max-runs {args.max_runs}`: a number of runs to keep, 0 or more")
     keep = Keep(
         age_s=_age(args.keep, "--keep"),
         failure_age_s=_age(args.keep_failures, "--keep-failures"),

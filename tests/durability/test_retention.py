@@ -219,6 +219,8 @@ async def test_the_command_shows_what_it_removed(
 
     assert main(["runs", "gc", "--keep", "soon"]) == 2
     assert "30d or 12h" in capsys.readouterr().err
+    assert main(["runs", "gc", "--max-runs", "-1"]) == 2
+    assert "`--max-runs -1`: a number of runs to keep, 0 or more" in capsys.readouterr().err
     assert main(["runs", "gc", "--dry-run"]) == 0
     assert f"  {run}\n1 runs" in capsys.readouterr().out
     assert main(["runs", "gc", "--keep", "ever", "--keep-failures", "ever"]) == 0
