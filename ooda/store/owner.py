@@ -10,6 +10,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+from ooda.clock import to_rfc3339
+
 __all__ = ["described", "is_alive", "process_owner"]
 
 _PROC = Path("/proc")
@@ -25,9 +27,16 @@ def process_owner(token: str) -> str:
 
 
 def described(owner: str) -> str:
-    """An owner's name for people: `process 4711 on build-7`; other names as they are."""
+    """An owner's name for people: `process 4711 on build-7`; other names as they are.
+
+    A process of this machine that is at work is told with its start: `process 4711 on build-7, there since 2026-…Z`.
+    """
     parts = owner.split("/")
-    return f"process {parts[2]} on {parts[0]}" if len(parts) == 5 else owner
+    if len(parts) != 5:
+        return owner
+    name = f"process {parts[2]} on {parts[0]}"
+    is_here = parts[:2] == [os.uname().nodename, _place()] and parts[3].isdigit()
+    return f"{name}, there since {to_rfc3339(_started_ns(int(parts[3])))}" if is_here else name
 
 
 def is_alive(owner: str) -> bool:
@@ -46,6 +55,13 @@ def _place() -> str:
         return f"{boot}-{os.readlink(_PROC / 'self/ns/pid').strip('pid:[]')}"
     except OSError:
         return "unknown"
+
+
+def _started_ns(ticks: int) -> int:
+    """When something began that many of the kernel's ticks after this machine did; exact to a second."""
+    lines = (_PROC / "stat").read_text().splitlines()
+    boot_s = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+    return (boot_s + ticks // os.sysconf("SC_CLK_TCK")) * 1_000_000_000
 
 
 def _start_of(pid: int) -> str:

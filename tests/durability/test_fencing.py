@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 from typing import Any
 
@@ -61,4 +63,33 @@ def test_of_two_that_resume_one_run_exactly_one_acts(lab: MakeLab) -> None:
     assert "is being carried on by process" in made.stderr.read_text()
     for attempt in both:
         made.note(attempt)
+    made.examine()
+
+
+def test_whoever_comes_while_a_run_is_carried_writes_nothing(lab: MakeLab) -> None:
+    """At its first step, in a command, at the push: each is told who holds it, since when, and what to do."""
+    made = lab(script=[*SLOW, SCRIPT[3]])
+    killed = made.carry_on()
+    at_event(starts("edit_file"))(made, killed)
+    made.note(killed)
+    made.kills += 1
+
+    owner = made.carry_on()
+    wanted = ["Resumed", "run_shell_command", "git_push"]
+    for line in owner.events():
+        if wanted[:1] != [line["event"]["kind"]] and not (wanted and starts(wanted[0])(line["event"])):
+            continue
+        wanted.pop(0)
+        made.stderr.write_text("")
+        owner.process.send_signal(signal.SIGSTOP)
+        late = made.carry_on()
+        assert late.finish() == 3
+        said = made.stderr.read_text()
+        owner.process.send_signal(signal.SIGCONT)
+        assert late.heard == []
+        told = f"is being carried on by process {owner.process.pid} on {os.uname().nodename}, there since "
+        assert re.search(re.escape(told) + r"\S+Z \(lease until \S+Z\); stop it there, or wait", said), said
+
+    assert (owner.finish(), wanted) == (0, [])
+    made.note(owner)
     made.examine()
