@@ -10,6 +10,7 @@ import sys
 from ooda.api.differences import Difference, compare_runs
 from ooda.api.fork import fork_run
 from ooda.api.rewind import Rewinding, rewinding
+from ooda.api.runs import known_run
 from ooda.api.session import Session
 from ooda.cli.data import print_data
 from ooda.cli.exits import EXIT
@@ -56,16 +57,19 @@ async def _rewind(session: Session, args: argparse.Namespace) -> int:
             if args.form != "text":
                 print_data(planned, args.form)
             return EXIT["success"]
-        return await _put_back(prepared, args)
+        return await _put_back(session, prepared, args)
 
 
-async def _put_back(prepared: Rewinding, args: argparse.Namespace) -> int:
+async def _put_back(session: Session, prepared: Rewinding, args: argparse.Namespace) -> int:
     done = await prepared.put_back()
     if args.form != "text":
         print_data(done, args.form)
         return EXIT["success"]
     print(f"Put back. What was there is kept in the run's repository as {done.rescue[:12]}.")
-    print(f"Go on with: ooda runs resume {args.run}")
+    if known_run(session, args.run).status == "success":
+        print(f"A run that succeeded is not resumed. Go on from there with: ooda runs fork {args.run} --at {args.to}")
+    else:
+        print(f"Go on with: ooda runs resume {args.run}")
     return EXIT["success"]
 
 

@@ -143,3 +143,20 @@ async def test_rewind_asks_before_it_does_anything(
     with bench.session() as session:
         last = [row.kind for row in session.store.rows(run)][-1]
     assert last == Observed.__name__
+
+
+async def test_what_goes_on_after_a_success_is_a_fork(
+    bench: RunBench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that succeeded has nothing to resume, so that is not what is advised; the fork begins where it says."""
+    ending = await bench.run(bench.task(), [PLAN, MEND, NOTE, FINISH])
+    run = ending.state.run
+    assert ending.status == "success"
+    for name, value in bench.environ.items():
+        monkeypatch.setenv(name, value)
+
+    assert await asyncio.to_thread(main, ["runs", "rewind", run, "--to", "5", "--yes"]) == 0
+    advice = capsys.readouterr().out.splitlines()[-1]
+    assert advice.endswith(f": ooda runs fork {run} --at 5")
+    assert await asyncio.to_thread(main, advice.partition(": ooda ")[2].split()) == 0
+    assert f" of {run}, up to step 5" in capsys.readouterr().out
