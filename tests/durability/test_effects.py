@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ooda.api.people import answer_approval, waiting_for
+from ooda.cli.main import main
 from ooda.clock import ManualClock
 from ooda.engines.local import Answer
 from ooda.errors import RefusedError
@@ -288,3 +289,39 @@ async def test_a_question_that_was_answered_meanwhile_is_answered_once(make: Mak
         answer_approval(session, question.id, "happened", "")
         with pytest.raises(RefusedError, match="answered `happened` before"):
             answer_approval(session, question.id, "did_not", "")
+
+
+async def test_only_a_call_that_waits_can_be_decided_and_only_once(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong run, a wrong call and a second answer are told apart, and change nothing."""
+    world = World(answers=["unknown"])
+    bench = make(world.tool("once"))
+    run = await killed(bench)
+    assert (await bench.run([], run=run)).status == "waiting"
+    with bench.session() as session:
+        (question,) = waiting_for(session)
+    call = question.call
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def decide(of: str, which: str, word: str) -> tuple[int, str]:
+        code = main(["runs", "decide", of, which, word])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    assert main(["approvals", "list"]) == 0
+    assert call in capsys.readouterr().out
+    assert main(["runs", "list", "--status", "waiting"]) == 0
+    assert run in capsys.readouterr().out
+
+    code, told = decide("run-nope", call, "--happened")
+    assert (code, "there is no run 'run-nope'" in told) == (2, True)
+    code, told = decide(run, "c99", "--happened")
+    assert (code, f"calls of this run that do: `{call}`" in told) == (2, True)
+    code, told = decide(run, call, "--happened")
+    assert (code, f"ooda runs resume {run}" in told) == (0, True)
+    code, told = decide(run, call, "--did-not")
+    assert (code, "no call of this run does" in told) == (2, True)
+
+    ending = await bench.run([END], run=run)
+    assert (ending.status, len(world.keys)) == ("success", 1)
