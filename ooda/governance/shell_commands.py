@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from ooda.governance.shell_wrappers import RUNNERS, WRAPPERS, Wrapper
+
 __all__ = ["Found", "NotUnderstoodError", "Pipe", "Redirect", "Script", "ShellText", "SimpleCommand", "Word"]
 
 
@@ -166,86 +168,8 @@ def _sorted_out(name: str, words: Sequence[str]) -> tuple[frozenset[str], list[s
 # -- wrappers ------------------------------------------------------------------------------------------------
 
 
-class _Wrapper(msgspec.Struct, frozen=True):
-    """A program that runs another one given in its words."""
-
-    values: frozenset[str] = frozenset()
-    """Options that take the next word as their value."""
-    operands: int = 0
-    """Words of its own before the other program (a duration, a lock file, a host)."""
-    assigns: bool = False
-    """`NAME=value` words may stand before the other program."""
-
-
-def _wrapper(values: str = "", operands: int = 0, *, assigns: bool = False) -> _Wrapper:
-    return _Wrapper(frozenset(values.split()), operands, assigns)
-
-
-_WRAPPERS: Final[dict[str, _Wrapper]] = {
-    "sudo": _wrapper("-u --user -g --group -h --host -p --prompt -C -r -t -T -U -D --chdir -R --chroot", assigns=True),
-    "doas": _wrapper("-u -C"),
-    "env": _wrapper("-u --unset -C --chdir", assigns=True),
-    "nice": _wrapper("-n --adjustment"),
-    "ionice": _wrapper("-c --class -n --classdata -p -P -u"),
-    "chrt": _wrapper("-T -P -D", 1),
-    "taskset": _wrapper("", 1),
-    "nohup": _wrapper(),
-    "noglob": _wrapper(),
-    "nocorrect": _wrapper(),
-    "pkexec": _wrapper("--user"),
-    "systemd-run": _wrapper("-p --property -u --unit --slice -E --setenv --uid --gid"),
-    "systemd-inhibit": _wrapper("--what --who --why --mode"),
-    "xvfb-run": _wrapper("-n -s --server-args -f -e"),
-    "firejail": _wrapper(),
-    "entr": _wrapper(),
-    "setsid": _wrapper(),
-    "stdbuf": _wrapper("-i -o -e --input --output --error"),
-    "timeout": _wrapper("-k --kill-after -s --signal", 1),
-    "gtimeout": _wrapper("-k --kill-after -s --signal", 1),
-    "time": _wrapper("-f --format -o --output"),
-    "watch": _wrapper("-n --interval"),
-    "strace": _wrapper("-e -o -p -s -u -E -a -b -I -O -P -S -U -X"),
-    "ltrace": _wrapper("-e -o -p -s -u"),
-    "command": _wrapper(),
-    "builtin": _wrapper(),
-    "exec": _wrapper("-a"),
-    "busybox": _wrapper(),
-    "toybox": _wrapper(),
-    "chronic": _wrapper(),
-    "ifne": _wrapper(),
-    "unbuffer": _wrapper(),
-    "flock": _wrapper("-w --wait --timeout -E", 1),
-    "unshare": _wrapper(),
-    "nsenter": _wrapper("-t --target"),
-    "setpriv": _wrapper("--reuid --regid --groups"),
-    "runuser": _wrapper("-u --user -g --group"),
-    "proot": _wrapper("-r -b -w"),
-    "fakeroot": _wrapper("-l -s -i -b"),
-    "xargs": _wrapper(
-        "-a --arg-file -d --delimiter -E -I --replace -L --max-lines -n --max-args -P --max-procs -s --max-chars"
-    ),
-    "parallel": _wrapper("-j --jobs -a -n -N -L -I --colsep --delay --timeout"),
-}
-_RUNNERS: Final = {
-    "uv": "run",
-    "poetry": "run",
-    "pipenv": "run",
-    "pdm": "run",
-    "hatch": "run",
-    "rye": "run",
-    "conda": "run",
-    "mamba": "run",
-    "micromamba": "run",
-    "dotenv": "run",
-    "doppler": "run",
-    "op": "run",
-    "bundle": "exec",
-    "mise": "exec",
-    "asdf": "exec",
-    "aws-vault": "exec",
-    "direnv": "exec",
-}
-"""Programs that run another one behind their own word: `uv run pytest`."""
+_CONTAINERS: Final = frozenset({"docker", "podman", "nerdctl", "kubectl", "oc", "docker-compose"})
+_CONTAINER_VALUES: Final = _options("-v -e -u -w -p -c -n --volume --env --user --workdir --name --network --mount")
 _OWN_OPERAND: Final = frozenset({"direnv", "aws-vault"})
 _CHROOT: Final = "chroot"
 _SSH_VALUES: Final = _options("-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w")
@@ -369,7 +293,7 @@ class Script:
                 self._keep(first.text, words, redirects, wrappers)
                 return
             name = posixpath.basename(first.text) or first.text
-            wrapper = _WRAPPERS.get(name)
+            wrapper = WRAPPERS.get(name)
             if name in _TAKES_TEXT and self._read_option(words, _TAKES_TEXT[name]):
                 return
             if wrapper is None:
@@ -381,7 +305,7 @@ class Script:
             words, wrappers = inner, (*wrappers, name)
         self._judge_one(name, words, redirects, wrappers)
 
-    def _inside(self, name: str, wrapper: _Wrapper, words: list[Word]) -> list[Word]:
+    def _inside(self, name: str, wrapper: Wrapper, words: list[Word]) -> list[Word]:
         """The words of the program a wrapper runs; empty when it runs none."""
         at, replaced = 1, ""
         while at < len(words) and words[at].text.startswith("-") and len(words[at].text) > 1:
@@ -403,10 +327,15 @@ class Script:
                 at += 1
             elif name in ("xargs", "parallel") and option.text.startswith("-I"):
                 replaced = option.text[2:]
+        if name == "env" and at < len(words) and words[at].text == "-":
+            at += 1
         while wrapper.assigns and at < len(words) and _ASSIGNMENT.fullmatch(words[at].text):
             self._heed(words[at])
             at += 1
         inner = words[at + wrapper.operands :]
+        if name == "watch" and inner:
+            self._read_word(Word(" ".join(word.text for word in inner), all(word.is_literal for word in inner)))
+            return []
         if name in ("xargs", "parallel") and inner:
             return self._with_input(inner, replaced)
         return inner
@@ -427,9 +356,13 @@ class Script:
 
     def _read_option(self, words: list[Word], options: tuple[str, ...]) -> bool:
         """Read the shell text that is the value of an option; False when the option is not there."""
-        for place, word in enumerate(words[1:-1], 1):
-            if word.text in options:
+        for place, word in enumerate(words[1:], 1):
+            is_clustered = "-c" in options and re.fullmatch(r"-[a-z]*c", word.text)
+            if (word.text in options or is_clustered) and place + 1 < len(words):
                 self._read_word(words[place + 1])
+                return True
+            if place == 1 and "-c" in options and re.match(r"-c.", word.text, re.DOTALL):
+                self._read_word(Word(word.text[2:], word.is_literal))
                 return True
         return False
 
@@ -469,11 +402,15 @@ class Script:
             self.note("the script that is sourced is known only at run time")
         elif name == "find":
             self._run_found(words, wrappers)
+        elif program in _CODE_FLAGS and not code and self._reads_program(words):
+            self.note(f"`{name}` reads its program from a pipe")
+        elif name in _CONTAINERS:
+            self._run_contained(words, wrappers)
         elif name == "ssh":
             self._run_remote(words)
         elif name == _CHROOT and len(words) > 2:
             self._unwrap(words[2:], [], (*wrappers, name))
-        elif len(words) > 2 and words[1].text == _RUNNERS.get(name):
+        elif len(words) > 2 and words[1].text == RUNNERS.get(name):
             self._run_by_runner(name, words[2:], wrappers)
 
     def _change_folder(self, words: list[Word]) -> None:
@@ -561,10 +498,25 @@ class Script:
         if inner:
             self._unwrap(inner, [], (*wrappers, name))
 
+    def _reads_program(self, words: list[Word]) -> bool:
+        return self.stdin is not None and self.stdin.text is None and [word.text for word in words[1:]] in ([], ["-"])
+
+    def _run_contained(self, words: list[Word], wrappers: tuple[str, ...]) -> None:
+        """`docker exec BOX rm`, `kubectl exec POD -- rm`: the program behind the container's name."""
+        at = next((place for place, word in enumerate(words) if word.text in ("exec", "run")), len(words)) + 1
+        for part in range(2):  # options, the container, and options or `--` behind it
+            while at < len(words) and words[at].text.startswith("-"):
+                at += 2 if words[at].text in _CONTAINER_VALUES else 1
+            at += part == 0
+        if words[at:]:
+            self._unwrap(words[at:], [], (*wrappers, words[0].text))
+
     def _run_remote(self, words: list[Word]) -> None:
         at = 1
         while at < len(words) and words[at].text.startswith("-"):
             at += 2 if words[at].text in _SSH_VALUES else 1
         remote = words[at + 1 :]
+        if remote and remote[0].text == "--":
+            remote = remote[1:]
         if remote:
             self._read_word(Word(" ".join(word.text for word in remote), all(word.is_literal for word in remote)))
