@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ooda.errors import ConfigError
 from ooda.sandbox import Network
 from ooda.sandbox.authority import make_authority
-from ooda.sandbox.egress import EgressProxy
+from ooda.sandbox.egress import EgressProxy, _RefusedError, resolve
 from ooda.sandbox.egress_rules import AllowList
 from ooda.sandbox.protocol import Credential
 from ooda.sandbox.substitution import Masker, check_credentials
@@ -180,6 +180,70 @@ async def test_a_name_with_one_internal_address_leads_to_the_other(tmp_path):
             assert (await ask(f"GET http://two.example:{served.port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())).endswith(
                 b"hello"
             )
+
+
+@pytest.mark.parametrize("spelling", ["127.1", "2130706433", "0x7f000001", "0x7f.1", "017700000001", "0", "localhost."])
+async def test_a_spelling_of_loopback_is_loopback(tmp_path, spelling):
+    """Listed under another spelling, by mistake or by a trick, an internal address is still one: its own has to be."""
+    async with web() as served:
+        running = EgressProxy(
+            AllowList((f"pypi.example:{served.port}",)),
+            audit=lambda *_: None,
+            facts={"run": "r"},
+            resolver=resolve,
+        )
+        with pytest.raises(_RefusedError):
+            await running._judge(spelling, served.port)
+        running._allow.names_host = lambda host, port: True  # as if a list had named it
+        with pytest.raises(_RefusedError, match=r"internal address|cannot be resolved"):
+            await running._judge(spelling, served.port)
+    assert served.requests == []
+
+
+async def test_a_name_that_changes_its_address_gains_nothing(tmp_path):
+    """DNS rebinding: what was judged is what is connected to, and every connection is judged anew."""
+    async with web() as served, web() as internal:
+        answers = [["127.0.0.1"], ["10.0.0.1"], ["169.254.169.254"]]
+        asked = []
+
+        async def changing(host, port):
+            asked.append(host)
+            return answers[len(asked) - 1]
+
+        running = EgressProxy(
+            AllowList((f"site.example:{served.port}", f"127.0.0.1:{served.port}")),
+            audit=lambda *_: None,
+            facts={"run": "r"},
+            resolver=changing,
+        )
+        assert str(await running._judge("site.example", served.port)) == "127.0.0.1"
+        for _ in range(2):
+            with pytest.raises(_RefusedError, match="internal address"):
+                await running._judge("site.example", served.port)
+    assert len(asked) == 3
+    assert internal.requests == []
+
+
+async def test_a_redirect_is_handed_on_and_not_followed(tmp_path):
+    """Where it leads is a request of its own, judged like any other."""
+
+    async def elsewhere(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest/\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    hosts = (f"site.example:{port}", f"127.0.0.1:{port}")
+    async with proxy(tmp_path, hosts, {"site.example": ["127.0.0.1"]}) as (ask, decisions):
+        answer = await ask(f"GET http://site.example:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        followed = await ask(b"GET http://169.254.169.254/latest/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    server.close()
+    await server.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 302")
+    assert followed.startswith(b"HTTP/1.1 403")
+    assert [decision[-1] for decision in decisions] == ["allowed", "refused"]
 
 
 def _greeting(authority: trustme.CA, name: str) -> bytes:
