@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ooda.agents.chat import chat_agent
+from ooda.agents.chat import chat_agent, fleet_chat_agent
 from ooda.agents.coding import coding_agent
 from ooda.agents.steward.agent import steward_agent
 from ooda.amounts import usd_to_nano
@@ -25,7 +25,7 @@ from ooda.runtime.agent import AgentSpec
 from ooda.sandbox import Bind, Network
 from ooda.services.git import WorkRepo
 from ooda.task import ChatTask, CodingTask, SecretRef, StewardTask, Task
-from ooda.tools.all import CODER
+from ooda.tools.all import ALL, CODER, FLEET
 from ooda.tools.declare import ToolDeclaration
 from ooda.tools.room import GitTarget
 
@@ -86,6 +86,8 @@ def tools_of(task: Task) -> tuple[ToolDeclaration, ...]:
     Raises:
         UserError: this version has no agent for the kind.
     """
+    if isinstance(task, ChatTask) and task.about == "fleet":
+        return (*FLEET, *(tool for tool in ALL if tool.name in ("read_output", "update_plan")))
     if isinstance(task, CodingTask | ChatTask):
         return CODING_TOOLS
     if isinstance(task, StewardTask):
@@ -132,8 +134,10 @@ def agent_for(settings: Settings, task: Task) -> AgentSpec:
         case CodingTask():
             return coding_agent(task, traits)
         case ChatTask():
-            folder = Path(task.folder).resolve().name
             instructions = task.agent.instructions or ""
+            if task.about == "fleet":
+                return fleet_chat_agent(task.message or "", instructions, settings.chat.steps_per_turn, traits)
+            folder = Path(task.folder).resolve().name
             return chat_agent(task.message or "", instructions, folder, settings.chat.steps_per_turn, traits)
         case StewardTask():
             return steward_agent(task, traits)
@@ -174,23 +178,27 @@ def _chat(session: Session, launch: Launch, task: ChatTask, run: str, secrets: M
     folder = (launch.loaded.folder / Path(task.folder).expanduser()).resolve()
     if not folder.is_dir():
         raise ConfigError(f"the chat's folder {str(folder)!r} is no folder; name one that exists")
+    is_fleet = task.about == "fleet"
+    places = session.places.run(run)
     kind = _common(
         session,
         launch,
         secrets,
-        workspace=folder,
+        # About a fleet no file is touched: its tools look at a deployment, and the folder is the run's own empty one.
+        workspace=places.workspace if is_fleet else folder,
         topic=topic_of(task, run),
-        git=WorkRepo(session.places.run(run).git, folder, is_owned=False),
+        git=None if is_fleet else WorkRepo(places.git, folder, is_owned=False),
     )
     # A session lasts as long as its person likes; money and the steps of a turn are what bounds it.
     limits = msgspec.structs.replace(
         kind.limits, steps=100_000, cost_nano=usd_to_nano(task.limits.usd or session.settings.chat.session_usd)
     )
-    return msgspec.structs.replace(kind, limits=limits, asks_first_write=True)
+    targets = (str(session.settings.coder.url),) if is_fleet and session.settings.coder.url else ()
+    return msgspec.structs.replace(kind, limits=limits, targets=targets, asks_first_write=not is_fleet)
 
 
 def _common(
-    session: Session, launch: Launch, secrets: Mapping[str, Any], *, workspace: Path, topic: Topic, git: WorkRepo
+    session: Session, launch: Launch, secrets: Mapping[str, Any], *, workspace: Path, topic: Topic, git: WorkRepo | None
 ) -> RunKind:
     task, settings = launch.loaded.task, session.settings
     lent = lent_to(session, task, secrets)

@@ -27,6 +27,7 @@ from ooda.api.runs import entries_of, intent_of
 from ooda.api.session import Session
 from ooda.api.snapshots import WorkspaceSnapshots
 from ooda.api.standing import Registered, conduct_recorder, tell_shared
+from ooda.api.steward.answers import fleet_answers
 from ooda.config import model_environ
 from ooda.engines.local import Ending, LocalEngine, PutBack
 from ooda.engines.world import LocalWorld
@@ -54,6 +55,7 @@ from ooda.runtime.state import OpenCall, RunState
 from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, end_enclosures
 from ooda.store import Lease
 from ooda.task import LoadedTask, parse_task
+from ooda.tools.fleet_looks import FleetLooks
 from ooda.tools.room import FolderSpool, ToolRoom
 from ooda.tools.toolbox import BoundToolbox
 
@@ -190,12 +192,15 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
     async with (
         held_lease(session, run) as keeper,
         shared_budget(session) as shared,
+        fleet_answers(session, launch.loaded.task) as fleet,
         await _sandbox(session, launch, kind, run, secrets) as sandbox,
     ):
         health.redis = shared
         governed = session.settings.governance
         budget = DegradableBudget(session, health, shared) if shared or governed.supabase_url is not None else None
-        live = _assemble(session, launch, kind, run, agent, health, access, prices, budget, sandbox, keeper.lease)
+        live = _assemble(
+            session, launch, kind, run, agent, health, access, prices, budget, sandbox, keeper.lease, fleet
+        )
         keeper.tell(live.engine.lose)
         session.open_runs += 1
         try:
@@ -226,6 +231,7 @@ def _assemble(
     shared: SharedBudget | None,
     sandbox: Enclosure,
     lease: Lease,
+    fleet: FleetLooks | None,
 ) -> Live:
     places = session.places.run(run)
     spool = FolderSpool(places.spool)
@@ -255,6 +261,7 @@ def _assemble(
         output_bytes=kind.limits.output_bytes,
         started_at_ns=cassette.started_ns if cassette else session.clock.now_ns(),
         prepare=(lambda: sandbox.prepare(kind.setup)) if kind.setup else None,
+        fleet=fleet,
     )
     toolbox = BoundToolbox(kind.tools, room)
     hooks = hooks_for(session, run, kind.agent.name, kind.workspace)

@@ -18,12 +18,14 @@ from ooda.api.launch import opened, reloaded
 from ooda.api.request import Launch, Watch
 from ooda.api.runs import known_run, started_of, text_of
 from ooda.api.session import Session
+from ooda.api.steward.looks import deployment_of
+from ooda.api.steward.open import coder_client
 from ooda.cli.exits import EXIT
 from ooda.cli.settings import session_for
 from ooda.cli.style import Style, is_terminal, style_for
 from ooda.cli.talker import Talker
 from ooda.engines.local import Ending
-from ooda.errors import ConfigError, UserError
+from ooda.errors import ConfigError, CredentialError, UserError
 from ooda.task import ChatTask, LoadedTask, parse_task
 
 __all__ = ["chat"]
@@ -41,9 +43,22 @@ def chat(args: argparse.Namespace) -> int:
         )
     cassette = load_cassette(Path(args.replay)) if args.replay else None
     with session_for(args) as session:
+        if args.agent == "steward" and not args.resume:
+            coder_client(session.settings)  # connects to nothing yet, and says what is not set
         if cassette is None and not args.resume:
-            check_model(session, args.model or "", args.base_url or "")
+            _check_model(session, args)
         return asyncio.run(_Chat(session, args, style_for(sys.stdout), cassette).talk())
+
+
+def _check_model(session: Session, args: argparse.Namespace) -> None:
+    try:
+        check_model(session, args.model or "", args.base_url or "")
+    except CredentialError as error:
+        if args.agent == "steward":
+            raise CredentialError(
+                f"{error} (without a model `ooda steward quiet-hours`, `status`, `ttl` and `autostop` answer as well)"
+            ) from error
+        raise
 
 
 class _Chat:
@@ -66,7 +81,8 @@ class _Chat:
             loop.add_signal_handler(number, self._talker.dismissed)
         run = self._args.resume or ""
         folder = Path.cwd() if not run else Path(self._chat_task(self._recorded(run)).folder)
-        print(self._style("ooda chat", "bold") + f" · {folder} · /help for commands")
+        where = deployment_of(self._session) if self._args.agent == "steward" and not run else str(folder)
+        print(self._style("ooda chat", "bold") + f" · {where} · /help for commands")
         while True:
             loaded = self._recorded(run) if run else await self._begun()
             if loaded is not None:
@@ -81,7 +97,8 @@ class _Chat:
         first = await self._talker.message("")
         if first is None:
             return None
-        return parse_task({"kind": "chat", "folder": str(Path.cwd()), "message": first}, "chat")
+        about = "fleet" if self._args.agent == "steward" else "folder"
+        return parse_task({"kind": "chat", "about": about, "folder": str(Path.cwd()), "message": first}, "chat")
 
     def _recorded(self, run: str) -> LoadedTask:
         """The task of an earlier session.

@@ -116,6 +116,12 @@ def _run(commands: Any) -> None:
 
 def _chat(commands: Any) -> None:
     leaf = _leaf(commands, "chat", "chat:chat", "talk with an agent in this folder")
+    leaf.add_argument(
+        "--agent",
+        choices=("coding", "steward"),
+        default="coding",
+        help="coding: works in this folder; steward: explains the fleet of Coder workspaces (default coding)",
+    )
     leaf.add_argument("--model", help="language model")
     leaf.add_argument("--base-url", help="OpenAI-compatible endpoint")
     leaf.add_argument("--resume", metavar="RUN", help="go on with an earlier session")

@@ -107,6 +107,10 @@ class ChatTask(TaskBase):
     """Many turns with a person, in a folder of this machine."""
 
     kind: Literal["chat"]
+    about: Literal["folder", "fleet"] = Field(
+        "folder",
+        description="`folder`: work in it with the coding tools. `fleet`: look at the steward's Coder workspaces.",
+    )
     folder: Line = Field(".", description="Folder worked in; relative to the task file, or to where the chat starts.")
     message: Text | None = Field(None, description="First message.")
 

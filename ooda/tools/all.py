@@ -15,12 +15,21 @@ from ooda.tools.coder import (
 from ooda.tools.declare import ToolDeclaration
 from ooda.tools.environment import prepare_environment
 from ooda.tools.files import edit_file, list_directory, read_file, search_files, write_file
+from ooda.tools.fleet import (
+    fleet_forecast,
+    fleet_operations,
+    fleet_plan,
+    fleet_savings,
+    fleet_schedule,
+    fleet_ttl,
+    fleet_workspace,
+)
 from ooda.tools.git import git_branch, git_clone, git_commit, git_diff, git_push
 from ooda.tools.planning import finish, update_plan
 from ooda.tools.shell import poll_process, read_output, run_shell_command, stop_process
 from ooda.tools.validate import run_validation
 
-__all__ = ["ALL", "BACKGROUND", "CODER", "FILES", "GIT", "SHELL"]
+__all__ = ["ALL", "BACKGROUND", "CODER", "FILES", "FLEET", "GIT", "SHELL"]
 
 SHELL: tuple[ToolDeclaration, ...] = (run_shell_command, read_output)
 BACKGROUND: tuple[ToolDeclaration, ...] = (poll_process, stop_process)
@@ -36,6 +45,15 @@ CODER: tuple[ToolDeclaration, ...] = (
     coder_follow_builds,
     coder_notify,
 )
+FLEET: tuple[ToolDeclaration, ...] = (
+    fleet_plan,
+    fleet_workspace,
+    fleet_ttl,
+    fleet_schedule,
+    fleet_operations,
+    fleet_savings,
+    fleet_forecast,
+)
 ALL: tuple[ToolDeclaration, ...] = (
     *SHELL,
     *BACKGROUND,
@@ -46,4 +64,5 @@ ALL: tuple[ToolDeclaration, ...] = (
     run_validation,
     *GIT,
     *CODER,
+    *FLEET,
 )

@@ -21,6 +21,7 @@ from ooda.errors import ToolArgumentsError, ToolFailedError
 from ooda.sandbox.protocol import Sandbox
 from ooda.services.git import Author, Remote, WorkRepo
 from ooda.tools.coder_desk import CoderDesk
+from ooda.tools.fleet_looks import FleetLooks
 from ooda.tools.plan import PlanHolder
 
 __all__ = ["CallFacts", "FolderSpool", "GitTarget", "Spool", "SpoolPart", "ToolRoom"]
@@ -128,6 +129,8 @@ class ToolRoom:
     """Runs the task's setup commands; gives the environment's key and whether it was there. None: there are none."""
     coder: CoderDesk | None = None
     """The Coder deployment a steward's run looks after."""
+    fleet: FleetLooks | None = None
+    """What a conversation about a fleet may look at."""
     call: CallFacts = field(default_factory=CallFacts)
 
     def for_call(self, call: CallFacts) -> ToolRoom:

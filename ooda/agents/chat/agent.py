@@ -13,7 +13,7 @@ from ooda.prompts import render
 from ooda.runtime.agent import AgentSpec, Phase, Traits
 from ooda.runtime.decide import Decision, ModelDecider, Situation
 
-__all__ = ["CHAT_TOOLS", "chat_agent"]
+__all__ = ["CHAT_TOOLS", "FLEET_TOOLS", "chat_agent", "fleet_chat_agent"]
 
 CHAT_TOOLS = (
     "list_directory",
@@ -28,25 +28,47 @@ CHAT_TOOLS = (
     "update_plan",
 )
 
+FLEET_TOOLS = (
+    "fleet_plan",
+    "fleet_workspace",
+    "fleet_ttl",
+    "fleet_schedule",
+    "fleet_operations",
+    "fleet_savings",
+    "fleet_forecast",
+    "read_output",
+    "update_plan",
+)
+
 
 def chat_agent(
     message: str, instructions: str, folder: str, steps_per_turn: int, traits: Mapping[str, Traits]
 ) -> AgentSpec:
-    """The agent for one session that begins with `message`."""
+    """The agent for one session in a folder that begins with `message`."""
+    rules = render("chat_rules", folder=folder, instructions=_from_the_operator(instructions))
+    return _conversation("chat", rules, CHAT_TOOLS, message, steps_per_turn, traits)
+
+
+def fleet_chat_agent(message: str, instructions: str, steps_per_turn: int, traits: Mapping[str, Traits]) -> AgentSpec:
+    """The agent for one session about the steward's fleet: it looks and explains."""
+    rules = render("fleet_rules", instructions=_from_the_operator(instructions))
+    return _conversation("chat", rules, FLEET_TOOLS, message, steps_per_turn, traits)
+
+
+def _from_the_operator(instructions: str) -> str:
+    return f"\nFrom the operator:\n{instructions}" if instructions else ""
+
+
+def _conversation(
+    name: str, rules: str, tools: tuple[str, ...], message: str, steps_per_turn: int, traits: Mapping[str, Traits]
+) -> AgentSpec:
     converse = Phase(
         name="converse",
         decider=ModelDecider(exit=lambda situation: _hand_back(situation, steps_per_turn), silent=_answered),
-        tools=CHAT_TOOLS,
+        tools=tools,
         is_interactive=True,
     )
-    said = f"\nFrom the operator:\n{instructions}" if instructions else ""
-    return AgentSpec(
-        name="chat",
-        phases=(converse,),
-        rules=Body(render("chat_rules", folder=folder, instructions=said)),
-        brief=Body(message),
-        traits=traits,
-    )
+    return AgentSpec(name=name, phases=(converse,), rules=Body(rules), brief=Body(message), traits=traits)
 
 
 def _answered(situation: Situation, reply: ModelReplied) -> Decision:
