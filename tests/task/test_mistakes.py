@@ -45,8 +45,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "unknown-field": (
         "kind: chat\nmesage: hello\n",
         [
-            "line 2, `mesage`: unknown field; did you mean `message`? Allowed here: `agent`, `environment`, `folder`, "
-            "`grants`, `kind`, `limits`, `message`, `model`, `validation`"
+            "line 2, `mesage`: unknown field; did you mean `message`? Allowed here: `about`, `agent`, `environment`, "
+            "`folder`, `grants`, `kind`, `limits`, `message`, `model`, `validation`"
         ],
     ),
     "unknown-nested-field": (
