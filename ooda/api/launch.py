@@ -27,7 +27,6 @@ from ooda.api.runs import entries_of, intent_of
 from ooda.api.session import Session
 from ooda.api.snapshots import WorkspaceSnapshots
 from ooda.api.standing import Registered, conduct_recorder, tell_shared
-from ooda.api.steward.answers import fleet_answers
 from ooda.config import model_environ
 from ooda.engines.local import Ending, LocalEngine, PutBack
 from ooda.engines.world import LocalWorld
@@ -54,7 +53,7 @@ from ooda.runtime.loop import Loop
 from ooda.runtime.state import OpenCall, RunState
 from ooda.sandbox import Sandbox, SandboxLimits, SandboxSpec, end_enclosures
 from ooda.store import Lease
-from ooda.task import LoadedTask, parse_task
+from ooda.task import ChatTask, LoadedTask, Task, parse_task
 from ooda.tools.fleet_looks import FleetLooks
 from ooda.tools.room import FolderSpool, ToolRoom
 from ooda.tools.toolbox import BoundToolbox
@@ -192,7 +191,7 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
     async with (
         held_lease(session, run) as keeper,
         shared_budget(session) as shared,
-        fleet_answers(session, launch.loaded.task) as fleet,
+        _fleet(session, launch.loaded.task) as fleet,
         await _sandbox(session, launch, kind, run, secrets) as sandbox,
     ):
         health.redis = shared
@@ -212,6 +211,18 @@ async def opened(session: Session, launch: Launch) -> AsyncIterator[Live]:
             await live.close()
             if not live.state.is_alive:
                 await tell_shared(session, agent)
+
+
+@asynccontextmanager
+async def _fleet(session: Session, task: Task) -> AsyncIterator[FleetLooks | None]:
+    """What a conversation about a fleet may look at; None for every other run, which loads none of the steward."""
+    if not isinstance(task, ChatTask) or task.about != "fleet":
+        yield None
+        return
+    from ooda.api.steward.answers import fleet_answers
+
+    async with fleet_answers(session) as looks:
+        yield looks
 
 
 def reloaded(session: Session, run: str, state_task: str) -> LoadedTask:

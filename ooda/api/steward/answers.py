@@ -27,7 +27,7 @@ from ooda.api.steward.tasks import Check, steward_task
 from ooda.errors import ConfigError, ToolFailedError
 from ooda.services.coder import CoderClient
 from ooda.store import steward as rows
-from ooda.task import ChatTask, StewardTask, Task
+from ooda.task import StewardTask
 
 __all__ = ["FleetAnswers", "fleet_answers"]
 
@@ -103,15 +103,12 @@ class FleetAnswers:
 
 
 @asynccontextmanager
-async def fleet_answers(session: Session, task: Task) -> AsyncIterator[FleetAnswers | None]:
-    """What a conversation may look at; None for any task that is not one about a fleet.
+async def fleet_answers(session: Session) -> AsyncIterator[FleetAnswers]:
+    """What a conversation may look at, on the configured deployment.
 
     Raises:
         ConfigError, CredentialError: no deployment, or no token for it.
     """
-    if not isinstance(task, ChatTask) or task.about != "fleet":
-        yield None
-        return
     token = session.settings.coder.token
     session.register_secrets("coder_token", [token.get_secret_value()] if token is not None else [])
     async with coder_client(session.settings) as client:
