@@ -6,6 +6,7 @@ import getpass
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -51,8 +52,6 @@ class Session:
         self.ledger = Ledger(caps_of(settings.budget))
         override = settings.budget.price_file
         self.prices = PriceBook.load(Path(override).expanduser() if override else None)
-        rules = settings.governance.rules_file
-        self.rules = RuleSet.load(Path(rules).expanduser() if rules else None)
         self.redactor = Redactor()
         for name in _SECRET_VARIABLES:
             self.register_secrets(name.lower(), [environ.get(name, "")])
@@ -116,6 +115,17 @@ class Session:
                 self.redactor.register(name, value)
                 known += 1
         return known
+
+    @cached_property
+    def rules(self) -> RuleSet:
+        """The bundled rules and the operator's own. Their examples are tried as they are loaded, so it is done for
+        what asks the gate and not for what only reads.
+
+        Raises:
+            ConfigError: the operator's file has a mistake.
+        """
+        file = self.settings.governance.rules_file
+        return RuleSet.load(Path(file).expanduser() if file else None)
 
     @property
     def anchors(self) -> Path | None:
