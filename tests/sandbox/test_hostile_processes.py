@@ -21,8 +21,8 @@ FORK_BOMBS = {
 }
 
 
-# Known and not understood: in 3 of 5 whole runs of the suite the second or third bomb left the helper silent for 16 s, on
-# either backend; in 2,300 bombs by themselves never. Until it is, `make soak` has all but the first.
+# Known and not understood: in 3 of 5 whole runs of the suite the second or third bomb left the helper silent for 16 s,
+# on either backend; in 2,300 bombs by themselves never. Until it is, `make soak` has all but the first.
 @pytest.mark.parametrize(
     "bomb", [name if name == "shell" else pytest.param(name, marks=pytest.mark.soak) for name in FORK_BOMBS]
 )
