@@ -79,10 +79,9 @@ async def test_a_run_of_attacks_ends_like_any_other(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every attack is refused or does nothing; then the bug is mended, and nothing but that is pushed."""
-    if backend == "docker" and "DOCKER_HOST" not in os.environ:
-        pytest.skip("no Docker Engine is named; start one with `scripts/services/docker up`")
-    if backend == "bubblewrap" and shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed; as root on Debian: apt-get install -y bubblewrap")
+    is_there = "DOCKER_HOST" in os.environ if backend == "docker" else shutil.which("bwrap") is not None
+    if not is_there and not os.environ.get("CI"):  # in CI a missing part fails the run below
+        pytest.skip(f"{backend} is missing: `scripts/services/docker up`, or apt-get install -y bubblewrap")
     monkeypatch.setenv("OODA_TEST_SECRET", SECRET)
     fired = Path("/tmp/ooda-fired")
     canaries = [Path("/etc/passwd"), Path("/etc/hosts"), Path("/usr/bin/env"), Path("/etc"), Path("/usr")]
